@@ -1,0 +1,5 @@
+//go:build z10
+
+package isr
+
+const mutant = 10

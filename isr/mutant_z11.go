@@ -1,0 +1,5 @@
+//go:build z11
+
+package isr
+
+const mutant = 11

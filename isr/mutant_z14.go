@@ -1,0 +1,5 @@
+//go:build z14
+
+package isr
+
+const mutant = 14

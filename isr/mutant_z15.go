@@ -1,0 +1,5 @@
+//go:build z15
+
+package isr
+
+const mutant = 15

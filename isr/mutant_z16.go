@@ -1,0 +1,5 @@
+//go:build z16
+
+package isr
+
+const mutant = 16

@@ -1,0 +1,5 @@
+//go:build z37
+
+package isr
+
+const mutant = 37

@@ -1,0 +1,5 @@
+//go:build z6
+
+package isr
+
+const mutant = 6

@@ -1,0 +1,5 @@
+//go:build z8
+
+package isr
+
+const mutant = 8
