@@ -1,0 +1,26 @@
+// Package decide holds the controller's rules: each takes an image, a request and the
+// time, and returns the facts to commit and the reply to give once they are.
+//
+//	(Image, request, now) ──▶ Outcome{Changes, Reply} or an error        nothing else happens
+//
+// A decision never sees a clock, a lock, a file or a random source: ids are handed in with
+// the request. The caller commits Changes as they are, and gives Reply (or the error) to
+// the asker only after everything the decision could have seen is committed.
+//
+// Rules kept here (numbers of the replication rules):
+//
+//	R1   registration: an unclean restart is out of every ISR and ELR in the entry that grants
+//	     the new epoch; the same directories prove that the old process is gone.
+//	R10  election: live members of the ISR in order of assignment, then, the ISR being empty,
+//	     live members of the ELR; never the last known leader.
+//	R11  recovery: in durable mode the first returning member of lastKnownElr; in page-cache
+//	     mode only when there is nobody else to ask.
+//	Z35  min.insync.replicas is part of the partition record; changing it is a change of
+//	     every such partition, with a new partition epoch.
+//
+// Hard state is the image. Soft state is Sessions, in memory of the active controller: a
+// new one grants every broker a full session, which is all that losing it costs.
+//
+// Goroutines and locks: none, the package is pure. Not here: agreement, queues, timers
+// (controller); wire formats and authorization (broker).
+package decide
