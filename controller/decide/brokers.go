@@ -56,4 +56,6 @@ func UnregisterBroker(img *metadata.Image, req UnregisterBrokerRequest, now time
 	return Outcome[None]{}, errNotYet
 }
 
-func FenceExpired(img *metadata.Image, s *Sessions, now time.Time) Outcome[None] { return Outcome[None]{} }
+func FenceExpired(img *metadata.Image, s *Sessions, now time.Time) Outcome[None] {
+	return Outcome[None]{}
+}
