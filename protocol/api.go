@@ -1,9 +1,54 @@
 package protocol
 
+import (
+	"math"
+	"slices"
+)
+
 // Key is an api key.
 type Key int16
 
-// Listener is a set of listener kinds.
+// The keys we serve. 20000 and up are our own messages: Kafka's framing, version
+// 0, CBOR bodies, on the internal listener only.
+const (
+	Produce                 Key = 0
+	Fetch                   Key = 1
+	ListOffsets             Key = 2
+	Metadata                Key = 3
+	OffsetCommit            Key = 8
+	OffsetFetch             Key = 9
+	FindCoordinator         Key = 10
+	JoinGroup               Key = 11
+	Heartbeat               Key = 12
+	LeaveGroup              Key = 13
+	SyncGroup               Key = 14
+	DescribeGroups          Key = 15
+	ListGroups              Key = 16
+	ApiVersions             Key = 18
+	CreateTopics            Key = 19
+	DeleteTopics            Key = 20
+	DeleteRecords           Key = 21
+	InitProducerID          Key = 22
+	OffsetForLeaderEpoch    Key = 23
+	DescribeConfigs         Key = 32
+	AlterConfigs            Key = 33
+	DescribeLogDirs         Key = 35
+	CreatePartitions        Key = 37
+	DeleteGroups            Key = 42
+	IncrementalAlterConfigs Key = 44
+	OffsetDelete            Key = 47
+	DescribeCluster         Key = 60
+	DescribeProducers       Key = 61
+	ListConfigResources     Key = 74
+	DescribeTopicPartitions Key = 75
+
+	RaftStream    Key = 20000 // after its answer the connection is raft's byte stream
+	FetchMetadata Key = 20001 // the metadata feed
+	SegmentStream Key = 20002 // sealed segment files to a follower
+)
+
+// Listener is a set of kinds of listener. One socket may be both: a broker-only
+// node has a single listener for clients and peers.
 type Listener uint8
 
 const (
@@ -11,16 +56,120 @@ const (
 	Internal
 )
 
+// Largest frames. Only Produce may come near the listener's own limit
+// (socket.request.max.bytes); one huge administrative call must not be able to
+// take the memory of a thousand ordinary ones.
+const (
+	FrameSmall = 64 << 10
+	FrameAdmin = 8 << 20
+	FrameLarge = math.MaxInt32
+)
+
 // API is one served key.
 type API struct {
-	Key                     Key
-	Name                    string
-	Min, Max, AdvertisedMin int16
-	Flexible                int16 // first flexible request version, -1 never
-	Listeners               Listener
-	MaxFrame                int
+	Key           Key
+	Name          string
+	Min, Max      int16
+	AdvertisedMin int16 // what ApiVersions says; below Min for Produce only (trap 3)
+	Flexible      int16 // first flexible request version, -1 never
+	Listeners     Listener
+	MaxFrame      int
 }
 
-func Lookup(k int16) *API          { return nil }
-func APIs() []API                  { return nil }
-func (a *API) Serves(v int16) bool { return v >= a.Min && v <= a.Max }
+// Serves reports whether a request of this version may be decoded.
+func (a *API) Serves(version int16) bool { return version >= a.Min && version <= a.Max }
+
+// IsFlexible reports whether this version has compact lengths and tags.
+func (a *API) IsFlexible(version int16) bool { return a.Flexible >= 0 && version >= a.Flexible }
+
+// table has a row for a key if, and only if, its handler is whole (P1). The
+// ranges are Kafka 4.4's. InitProducerId ends at 5: 6 is two-phase commit.
+// librdkafka up to 2.x wants to see Produce 0 before it trusts the rest.
+var table = []API{
+	row(Produce, "Produce", 3, 13, 9, FrameLarge),
+	row(Fetch, "Fetch", 4, 18, 12, FrameAdmin),
+	row(ListOffsets, "ListOffsets", 1, 11, 6, FrameAdmin),
+	row(Metadata, "Metadata", 0, 13, 9, FrameAdmin),
+	row(OffsetCommit, "OffsetCommit", 2, 10, 8, FrameAdmin),
+	row(OffsetFetch, "OffsetFetch", 1, 10, 6, FrameAdmin),
+	row(FindCoordinator, "FindCoordinator", 0, 6, 3, FrameAdmin),
+	row(JoinGroup, "JoinGroup", 0, 9, 6, FrameAdmin),
+	row(Heartbeat, "Heartbeat", 0, 4, 4, FrameAdmin),
+	row(LeaveGroup, "LeaveGroup", 0, 5, 4, FrameAdmin),
+	row(SyncGroup, "SyncGroup", 0, 5, 4, FrameAdmin),
+	row(DescribeGroups, "DescribeGroups", 0, 6, 5, FrameAdmin),
+	row(ListGroups, "ListGroups", 0, 5, 3, FrameAdmin),
+	row(ApiVersions, "ApiVersions", 0, 5, 3, FrameSmall),
+	row(CreateTopics, "CreateTopics", 2, 7, 5, FrameAdmin),
+	row(DeleteTopics, "DeleteTopics", 1, 6, 4, FrameAdmin),
+	row(DeleteRecords, "DeleteRecords", 0, 2, 2, FrameAdmin),
+	row(InitProducerID, "InitProducerId", 0, 5, 2, FrameAdmin),
+	row(OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4, FrameAdmin),
+	row(DescribeConfigs, "DescribeConfigs", 1, 4, 4, FrameAdmin),
+	row(AlterConfigs, "AlterConfigs", 0, 2, 2, FrameAdmin),
+	row(DescribeLogDirs, "DescribeLogDirs", 1, 5, 2, FrameAdmin),
+	row(CreatePartitions, "CreatePartitions", 0, 3, 2, FrameAdmin),
+	row(DeleteGroups, "DeleteGroups", 0, 3, 2, FrameAdmin),
+	row(IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1, FrameAdmin),
+	row(OffsetDelete, "OffsetDelete", 0, 0, -1, FrameAdmin),
+	row(DescribeCluster, "DescribeCluster", 0, 2, 0, FrameAdmin),
+	row(DescribeProducers, "DescribeProducers", 0, 0, 0, FrameAdmin),
+	row(ListConfigResources, "ListConfigResources", 0, 1, 0, FrameAdmin),
+	row(DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, FrameAdmin),
+
+	row(RaftStream, "RaftStream", 0, 0, -1, FrameSmall),
+	row(FetchMetadata, "FetchMetadata", 0, 0, -1, FrameSmall),
+	row(SegmentStream, "SegmentStream", 0, 0, -1, FrameSmall),
+}
+
+func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) API {
+	a := API{
+		Key: key, Name: name, Min: lowest, Max: highest, AdvertisedMin: lowest,
+		Flexible: flexible, Listeners: Client, MaxFrame: maxFrame,
+	}
+	switch {
+	case key == Produce:
+		a.AdvertisedMin = 0
+	case key == ApiVersions:
+		a.Listeners = Client | Internal
+	case key >= firstOwn:
+		a.Listeners = Internal
+	}
+	return a
+}
+
+const (
+	firstOwn  = RaftStream
+	lastOwn   = SegmentStream
+	lastKafka = DescribeTopicPartitions
+)
+
+// index makes Lookup two comparisons and a load.
+var index = func() (rows [int(lastKafka) + 1 + int(lastOwn-firstOwn) + 1]*API) {
+	for i := range table {
+		rows[slot(int16(table[i].Key))] = &table[i]
+	}
+	return rows
+}()
+
+func slot(k int16) int {
+	switch {
+	case k >= 0 && k <= int16(lastKafka):
+		return int(k)
+	case k >= int16(firstOwn) && k <= int16(lastOwn):
+		return int(lastKafka) + 1 + int(k) - int(firstOwn)
+	}
+	return -1
+}
+
+// Lookup returns the key's row, nil if we do not serve it. The row is shared:
+// do not change it.
+func Lookup(k int16) *API {
+	if s := slot(k); s >= 0 {
+		return index[s]
+	}
+	return nil
+}
+
+// APIs returns all rows in key order.
+func APIs() []API { return slices.Clone(table) }

@@ -10,6 +10,7 @@ const (
 	ReasonCut      Reason = iota // frame or body ends too early
 	ReasonKey                    // unknown api key
 	ReasonVersion                // version outside our range
+	ReasonListener               // the key is not served on this listener
 	ReasonSize                   // frame larger than its key may have
 	ReasonLength                 // negative or impossible length
 	ReasonVarint                 // varint too long
@@ -17,14 +18,13 @@ const (
 	ReasonUTF8                   // string is not UTF-8
 	ReasonTag                    // tags repeated, not ascending or too many
 	ReasonBudget                 // decoding would take too much memory
-	ReasonTrailing               // bytes after the body
-	ReasonListener               // key exists, but not on this listener
+	ReasonTrailing               // bytes after the body's end
 )
 
 var reasonNames = [...]string{
-	ReasonCut: "cut", ReasonKey: "key", ReasonVersion: "version", ReasonSize: "size", ReasonLength: "length",
-	ReasonVarint: "varint", ReasonNull: "null", ReasonUTF8: "utf8", ReasonTag: "tag", ReasonBudget: "budget",
-	ReasonTrailing: "trailing", ReasonListener: "listener",
+	ReasonCut: "cut", ReasonKey: "key", ReasonVersion: "version", ReasonListener: "listener", ReasonSize: "size",
+	ReasonLength: "length", ReasonVarint: "varint", ReasonNull: "null", ReasonUTF8: "utf8", ReasonTag: "tag",
+	ReasonBudget: "budget", ReasonTrailing: "trailing",
 }
 
 func (r Reason) String() string {
@@ -35,13 +35,17 @@ func (r Reason) String() string {
 }
 
 // CloseError tells the listener to close the connection without an answer
-// (trap 2). It never holds a client's bytes, so it may be logged as it is.
+// (trap 2). It holds numbers only, so it may be logged as it is (P7).
 type CloseError struct {
 	Reason       Reason
 	Key, Version int16
 }
 
 func (e *CloseError) Error() string {
-	return "protocol: refused " + e.Reason.String() + " (key " + strconv.Itoa(int(e.Key)) +
-		" version " + strconv.Itoa(int(e.Version)) + ")"
+	return "protocol: " + e.Reason.String() + " (key " + strconv.Itoa(int(e.Key)) +
+		", version " + strconv.Itoa(int(e.Version)) + ")"
+}
+
+func refuse(why Reason, key, version int16) error {
+	return &CloseError{Reason: why, Key: key, Version: version}
 }
