@@ -25,9 +25,9 @@ type Mem struct {
 
 	mu      sync.Mutex
 	root    *inode
-	pending []nameOp          // changes of names that no SyncDir has covered, oldest first
+	pending []nameOp        // changes of names that no SyncDir has covered, oldest first
 	locks   map[string]bool // lock files held, by cleaned name
-	free    uint64            // what Free answers
+	free    uint64          // what Free answers
 }
 
 // SyncPoint is a moment at which more becomes durable.
@@ -234,13 +234,10 @@ func (m *Mem) Rename(oldname, newname string) error {
 		return nil
 	case n.mode.IsDir() && strings.HasPrefix(clean(newname), clean(oldname)+"/"):
 		return fail(unix.EINVAL)
-	case old == nil:
-	case n.mode.IsDir() && !old.mode.IsDir():
+	case old != nil && old.mode.IsDir():
+		return fail(unix.EEXIST) // as os.Rename, which never replaces a directory
+	case old != nil && n.mode.IsDir():
 		return fail(unix.ENOTDIR)
-	case !n.mode.IsDir() && old.mode.IsDir():
-		return fail(unix.EISDIR)
-	case len(old.names.live) > 0:
-		return fail(unix.ENOTEMPTY)
 	}
 	m.change(nameOp{from: from, oldname: oldbase, to: to, newname: newbase, node: n})
 	return nil
