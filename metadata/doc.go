@@ -13,7 +13,7 @@
 //
 // Bytes of a list of changes (a raft log entry's payload) and of an image:
 //
-//	changes = [ version, [ kind, body ], [ kind, body ] … ]     kind: an integer of change.go
+//	changes = [ version, [ [ kind, body ], [ kind, body ] … ] ]     kind: an integer of change.go
 //	image   = { 1: version, 2: index, 3: cluster id, 4: brokers, 5: topics, 6: configs,
 //	            7: features, 8: features epoch, 9: next producer id, 10: voters }
 //

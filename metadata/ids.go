@@ -88,3 +88,16 @@ func (r ResourceType) String() string {
 	}
 	return fmt.Sprintf("UNKNOWN(%d)", int8(r))
 }
+
+// The ids are CBOR byte strings of exactly 16 bytes: the library would cut or fill others.
+func (u *UUID) UnmarshalCBOR(b []byte) error    { return unmarshalID((*[16]byte)(u), b) }
+func (t *TopicID) UnmarshalCBOR(b []byte) error { return unmarshalID((*[16]byte)(t), b) }
+func (d *DirID) UnmarshalCBOR(b []byte) error   { return unmarshalID((*[16]byte)(d), b) }
+
+func unmarshalID(to *[16]byte, b []byte) error {
+	if len(b) != 17 || b[0] != 0x50 {
+		return fmt.Errorf("metadata: an id of %d bytes", len(b))
+	}
+	copy(to[:], b[1:])
+	return nil
+}

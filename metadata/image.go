@@ -75,7 +75,7 @@ func (i *Image) TopicOf(name []byte) *Topic {
 	for _, b := range name {
 		h = (h ^ uint32(b)) * 16777619
 	}
-	return i.topics.level[uint8(h^h>>8^h>>16^h>>24)][string(name)]
+	return i.topics.level[uint8(h^h>>8^h>>16^h>>24)].m[string(name)]
 }
 
 // TopicByID returns the topic of that id, or nil.
