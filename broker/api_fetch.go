@@ -1,0 +1,324 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"cordwood/broker/listener"
+	"cordwood/partition"
+	"cordwood/protocol"
+)
+
+// Fetch (key 1), versions 4-18.
+//
+//	 4  read committed     9  current leader epoch    12  last fetched epoch     15  replica state (tagged)
+//	 5  log start offset   11 rack                    13  topic ids              17  replica directory
+//	 7  sessions                                                                 18  follower's high watermark
+//
+// The answer is read when it is at the head of its connection's queue. Too little to read: it parks on the
+// partitions' high watermarks until there is enough, an error, or max_wait is over (trap 28).
+
+const (
+	// fetchWaitMax bounds max_wait, whatever the request says (bad input 133).
+	fetchWaitMax = 5 * time.Minute
+	// sendfileMin is the size from which records go from the page cache to the socket without passing through us.
+	sendfileMin = 32 << 10
+)
+
+// fetchPart is one partition of a fetch: what is asked, and what was read.
+type fetchPart struct {
+	p       *partition.Partition
+	topic   []byte
+	topicID [16]byte
+	index   int32
+	ask     partition.ReadRequest
+	session *sessionPartition
+	err     error // not read at all
+	waiter  partition.Waiter
+	read    partition.ReadResult
+}
+
+// fetchReply is one Fetch request from its decoding to its answer.
+type fetchReply struct {
+	s           *session
+	body        []byte // own copy: the request outlives the burst
+	request     protocol.FetchRequest
+	correlation int32
+	arrived     time.Time
+	deadline    time.Time
+	started     bool
+	parked      bool
+	code        int16
+	sessionID   int32
+	session     *fetchSession
+	full        bool // mention every partition
+	parts       []fetchPart
+	told        []protocol.FetchedPartition
+	sent        []int // index in parts of each told partition
+	encoder     protocol.FetchEncoder
+}
+
+var fetchReplies = sync.Pool{New: func() any { return new(fetchReply) }}
+
+// startFetch decodes a Fetch; what it asks for is looked up when its turn comes.
+func (s *session) startFetch(body []byte) error {
+	r := fetchReplies.Get().(*fetchReply)
+	r.body = append(r.body[:0], body...)
+	if err := r.request.Decode(s.header.Version, r.body); err != nil {
+		fetchReplies.Put(r)
+		return err
+	}
+	r.s, r.correlation = s, s.header.CorrelationID
+	r.started, r.parked, r.code, r.session, r.sessionID, r.full = false, false, 0, nil, 0, true
+	r.parts, r.told, r.sent = r.parts[:0], r.told[:0], r.sent[:0]
+	wait := min(max(time.Duration(r.request.MaxWaitMillis)*time.Millisecond, 0), fetchWaitMax)
+	r.arrived = time.Now()
+	r.deadline = r.arrived.Add(wait)
+	s.c.Reply(r)
+	return nil
+}
+
+func (r *fetchReply) Blocking() bool      { return false }
+func (r *fetchReply) Deadline() time.Time { return r.deadline }
+
+// Ready reads every partition, in the order of the request or session (trap 27), and decides whether to answer.
+func (r *fetchReply) Ready(now time.Time) bool {
+	if !r.started {
+		r.started = true
+		r.begin(now)
+	}
+	if r.code != 0 {
+		r.encode()
+		return true
+	}
+	r.unpark()
+	limit := min(int(r.request.MaxBytes), r.s.b.cfg.FetchMaxBytes)
+	got, failed := r.readAll(limit)
+	enough := got >= min(int(r.request.MinBytes), limit)
+	if enough || failed || len(r.parts) == 0 || !now.Before(r.deadline) {
+		r.encode()
+		return true
+	}
+	r.release()
+	return false
+}
+
+// begin settles the session and lists the partitions.
+func (r *fetchReply) begin(now time.Time) {
+	q, sessions := &r.request, r.s.b.sessions
+	switch {
+	case q.SessionEpoch == fetchEpochFinal || q.SessionEpoch == fetchEpochInitial:
+		if q.SessionID != 0 {
+			sessions.end(q.SessionID)
+		}
+		if q.SessionEpoch == fetchEpochInitial && q.Version >= 7 {
+			r.session = sessions.create(now)
+		}
+	default:
+		s, err := sessions.use(q.SessionID, q.SessionEpoch, now)
+		if err != nil {
+			r.code = codeOf(err)
+			return
+		}
+		r.session, r.full = s, false
+	}
+	if r.session == nil {
+		for i := range q.Partitions {
+			in := &q.Partitions[i]
+			r.add(in.Topic, in.TopicID, in.Index, in.FetchOffset, in.CurrentLeaderEpoch, in.LastFetchedEpoch, in.MaxBytes)
+		}
+		return
+	}
+	r.sessionID = r.session.id
+	r.session.mu.Lock()
+	defer r.session.mu.Unlock()
+	r.session.update(q)
+	for e := r.session.order.Front(); e != nil; e = e.Next() {
+		p := e.Value.(*sessionPartition)
+		r.add(p.name, p.key.id, p.key.index, p.offset, p.epoch, p.lastEpoch, p.maxBytes).session = p
+	}
+}
+
+// add puts one partition on the list.
+func (r *fetchReply) add(topic []byte, id [16]byte, index int32, offset int64, epoch, lastEpoch, maxBytes int32) *fetchPart {
+	b := r.s.b
+	n := len(r.parts)
+	if n < cap(r.parts) {
+		r.parts = r.parts[:n+1] // the waiter inside is reused
+	} else {
+		r.parts = append(r.parts, fetchPart{})
+	}
+	f := &r.parts[n]
+	f.topic, f.topicID, f.index, f.session, f.err = topic, id, index, nil, nil
+	if r.request.Version >= 13 {
+		f.p = b.partitions.ByID(id, index)
+	} else {
+		f.p = b.partitions.Lookup(topic, index)
+	}
+	switch {
+	case r.request.ReplicaID >= 0:
+		f.err = kerr.TopicAuthorizationFailed // a follower's fetch belongs on the internal listener (bad input 115)
+	case f.p == nil:
+		f.err = b.whyNoPartition(topic, id, index, r.request.Version >= 13)
+	}
+	f.ask = partition.ReadRequest{
+		Offset: offset, LeaderEpoch: epoch, LastFetchedEpoch: lastEpoch,
+		MaxBytes: int(maxBytes), Committed: r.request.Isolation == 1,
+	}
+	return f
+}
+
+// readAll reads within limit bytes. The first partition with data returns its first batch whole, whatever its size
+// (trap 27); the others obey what is left.
+func (r *fetchReply) readAll(limit int) (got int, failed bool) {
+	left := limit
+	for i := range r.parts {
+		f := &r.parts[i]
+		if f.err != nil {
+			failed = true
+			continue
+		}
+		ask := f.ask
+		ask.Whole = got == 0
+		ask.MaxBytes = max(min(ask.MaxBytes, left), 0)
+		f.p.Read(ask, &f.read)
+		if f.read.Err != nil {
+			failed = true
+			continue
+		}
+		n := f.read.Slice.Len()
+		got += n
+		left -= n
+	}
+	return got, failed
+}
+
+// Park registers with every partition; the first high watermark that moves wakes the reply.
+func (r *fetchReply) Park(wake func()) bool {
+	r.parked = true
+	for i := range r.parts {
+		f := &r.parts[i]
+		f.waiter.Wake = wake
+		if !f.p.Await(&f.waiter, f.read.HighWatermark+1, f.read.Epoch) {
+			r.unpark()
+			return false
+		}
+	}
+	return true
+}
+
+func (r *fetchReply) unpark() {
+	if !r.parked {
+		return
+	}
+	r.parked = false
+	for i := range r.parts {
+		r.parts[i].waiter.Cancel()
+	}
+}
+
+// release gives back what was read without being sent.
+func (r *fetchReply) release() {
+	for i := range r.parts {
+		r.parts[i].read.Slice.Release()
+	}
+}
+
+// encode builds the frame without the record bytes, and settles the session.
+func (r *fetchReply) encode() {
+	if r.session != nil {
+		r.session.mu.Lock()
+		defer r.session.mu.Unlock()
+	}
+	for i := range r.parts {
+		f := &r.parts[i]
+		out := f.told(r.request.Version)
+		if f.session != nil && !f.session.news(&out) && !r.full {
+			f.read.Slice.Release()
+			continue
+		}
+		r.told = append(r.told, out)
+		r.sent = append(r.sent, i)
+		if f.session != nil && out.RecordsLen > 0 && f.session.at != nil {
+			r.session.order.MoveToBack(f.session.at) // whoever had data is served last next time
+		}
+	}
+	r.encoder.Encode(r.request.Version, r.correlation, 0, r.code, r.sessionID, r.told, nil)
+}
+
+// told is the partition's part of the answer.
+func (f *fetchPart) told(version int16) protocol.FetchedPartition {
+	var out protocol.FetchedPartition
+	out.Clear()
+	out.Topic, out.TopicID, out.Index = f.topic, f.topicID, f.index
+	err := f.err
+	if err == nil {
+		err = f.read.Err
+	}
+	if err != nil {
+		out.Code = codeOf(err)
+		if out.Code == kerr.KafkaStorageError.Code && version <= 5 {
+			out.Code = kerr.NotLeaderForPartition.Code // trap 32
+		}
+		return out
+	}
+	out.HighWatermark, out.LastStable, out.LogStart = f.read.HighWatermark, f.read.LastStable, f.read.LogStart
+	out.RecordsLen = f.read.Slice.Len()
+	if f.ask.Committed {
+		out.Aborted = []protocol.AbortedTxn{}
+	}
+	for _, a := range f.read.Aborted {
+		out.Aborted = append(out.Aborted, protocol.AbortedTxn{ProducerID: a.ProducerID, FirstOffset: a.FirstOffset})
+	}
+	return out
+}
+
+// Write sends header bytes and records by turns.
+func (r *fetchReply) Write(o *listener.Out) error {
+	m := r.s.b.metrics
+	from := 0
+	for k, at := range r.encoder.Marks {
+		f := &r.parts[r.sent[k]]
+		n := f.read.Slice.Len()
+		if f.err != nil || f.read.Err != nil || n == 0 {
+			continue
+		}
+		o.Append(r.encoder.Bytes[from:at])
+		from = at
+		if err := r.send(o, f, n); err != nil {
+			return err
+		}
+		m.fetched(n)
+	}
+	o.Append(r.encoder.Bytes[from:])
+	m.answered(keyFetch, time.Since(r.arrived))
+	return nil
+}
+
+// send puts the records of one partition behind what is already in o.
+func (r *fetchReply) send(o *listener.Out, f *fetchPart, n int) error {
+	if n >= sendfileMin {
+		return o.Send(&f.read.Slice)
+	}
+	buf := o.Buf()
+	at := len(*buf)
+	*buf = slices.Grow(*buf, n)[:at+n]
+	_, err := f.read.Slice.ReadAt((*buf)[at:], 0)
+	return err
+}
+
+func (r *fetchReply) Done() {
+	r.unpark()
+	for i := range r.parts {
+		f := &r.parts[i]
+		f.read.Slice.Release()
+		f.p, f.topic, f.session, f.err = nil, nil, nil, nil
+		f.read = partition.ReadResult{}
+	}
+	clear(r.told)
+	r.s, r.session = nil, nil
+	fetchReplies.Put(r)
+}

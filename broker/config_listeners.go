@@ -1,0 +1,147 @@
+package broker
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cordwood/protocol"
+)
+
+// Listeners as Kafka's files name them:
+//
+//	listeners=PLAINTEXT://:9092,CONTROLLER://127.0.0.1:9093
+//	advertised.listeners=PLAINTEXT://broker1.example.com:9092        (or auto)
+//	listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+//	controller.listener.names=CONTROLLER
+//
+// The internal listener carries raft, the metadata feed and replication. It is inter.broker.listener.name; else the
+// controller listener. A lone node with neither gets one of its own on a free loopback port.
+
+func isInternal(kind protocol.Listener) bool { return kind&protocol.Internal != 0 }
+
+// resolveListeners turns the texts into addresses.
+func (c *Config) resolveListeners(settings map[string]Setting, refuse func(key, reason, advice string)) {
+	if c.listenersText == "" && c.advertisedText == "" && c.protocolsText == "" {
+		return
+	}
+	var listeners []ListenerConfig
+	if c.listenersText == "" {
+		listeners = []ListenerConfig{{Name: "PLAINTEXT", Addr: ":9092"}}
+	}
+	for name, addr := range splitListeners(c.listenersText) {
+		if err := checkAddr(addr, true); name == "" || err != nil {
+			refuse("listeners", fmt.Sprintf("%q is no NAME://host:port", name+"://"+addr), "write for example PLAINTEXT://:9092")
+			return
+		}
+		if slices.ContainsFunc(listeners, func(l ListenerConfig) bool { return l.Name == name }) {
+			refuse("listeners", "listener "+name+" is named twice", "give each listener a name of its own")
+			return
+		}
+		listeners = append(listeners, ListenerConfig{Name: name, Addr: addr})
+	}
+	protocols := c.protocols()
+	for i := range listeners {
+		l := &listeners[i]
+		if l.Protocol = protocols[l.Name]; l.Protocol == "" {
+			refuse("listener.security.protocol.map", "no protocol for listener "+l.Name, "add "+l.Name+":PLAINTEXT")
+		}
+	}
+	c.Listeners = c.withInternal(listeners, refuse)
+	c.advertise(refuse)
+}
+
+// protocols is the protocol of each listener name; names of protocols stand for themselves.
+func (c *Config) protocols() map[string]string {
+	out := map[string]string{"PLAINTEXT": "PLAINTEXT", "SSL": "SSL", "SASL_PLAINTEXT": "SASL_PLAINTEXT", "SASL_SSL": "SASL_SSL"}
+	if c.protocolsText == "" {
+		out["CONTROLLER"] = "PLAINTEXT"
+		for _, name := range c.controllerListeners {
+			out[name] = "PLAINTEXT"
+		}
+	}
+	for _, pair := range strings.Split(c.protocolsText, ",") {
+		if name, p, ok := strings.Cut(strings.TrimSpace(pair), ":"); ok {
+			out[strings.ToUpper(name)] = strings.ToUpper(p)
+		}
+	}
+	return out
+}
+
+// withInternal marks the internal listener, or adds one.
+func (c *Config) withInternal(in []ListenerConfig, refuse func(key, reason, advice string)) []ListenerConfig {
+	names := c.controllerListeners
+	if names == nil {
+		names = []string{"CONTROLLER"}
+	}
+	internal := -1
+	for i := range in {
+		in[i].Kind = protocol.Client
+		if slices.Contains(names, in[i].Name) {
+			in[i].Kind, internal = protocol.Internal, i
+		}
+	}
+	if c.interBroker != "" {
+		i := slices.IndexFunc(in, func(l ListenerConfig) bool { return l.Name == c.interBroker })
+		if i < 0 {
+			refuse("inter.broker.listener.name", "there is no listener of this name", "add it to listeners")
+			return in
+		}
+		// On a lone node nobody else connects: a client listener stays one, and the internal keys stay off it.
+	}
+	if internal >= 0 {
+		return append(slices.Delete(slices.Clone(in), internal, internal+1), in[internal])
+	}
+	return append(in, ListenerConfig{Name: "INTERNAL", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Internal})
+}
+
+// advertise takes over advertised.listeners; auto leaves the choice to each connection.
+func (c *Config) advertise(refuse func(key, reason, advice string)) {
+	if c.advertisedText == "" || strings.EqualFold(c.advertisedText, "auto") {
+		return
+	}
+	for name, addr := range splitListeners(c.advertisedText) {
+		i := slices.IndexFunc(c.Listeners, func(l ListenerConfig) bool { return l.Name == name })
+		switch err := checkAddr(addr, false); {
+		case i < 0:
+			refuse("advertised.listeners", "there is no listener "+name, "name the listeners of the key listeners")
+		case err != nil:
+			refuse("advertised.listeners", err.Error(), "write an address clients can dial, or auto")
+		default:
+			c.Listeners[i].Advertised = addr
+		}
+	}
+}
+
+// splitListeners cuts NAME://host:port,… into pairs.
+func splitListeners(text string) func(yield func(name, addr string) bool) {
+	return func(yield func(name, addr string) bool) {
+		for _, part := range strings.Split(text, ",") {
+			if part = strings.TrimSpace(part); part == "" {
+				continue
+			}
+			name, addr, _ := strings.Cut(part, "://")
+			if !yield(strings.ToUpper(name), addr) {
+				return
+			}
+		}
+	}
+}
+
+// checkAddr refuses what is no host:port. An address to bind may have no host; one to advertise must be dialable.
+func checkAddr(addr string, bind bool) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 && !bind {
+		return fmt.Errorf("port %q is no number from 1 to 65535", port)
+	}
+	ip := net.ParseIP(host)
+	if !bind && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return fmt.Errorf("%q is no address a client can dial", addr)
+	}
+	return nil
+}

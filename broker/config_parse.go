@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"cordwood/metadata"
+)
+
+// ConfigError is one refused setting: what, where, and what to do.
+type ConfigError struct {
+	Key     string
+	Setting Setting
+	Reason  string
+	Advice  string
+}
+
+func (e *ConfigError) Error() string {
+	where := "command line"
+	if e.Setting.File != "" && e.Setting.Line > 0 {
+		where = fmt.Sprintf("%s:%d", e.Setting.File, e.Setting.Line)
+	} else if e.Setting.File != "" {
+		where = e.Setting.File
+	}
+	text := fmt.Sprintf("%s: %s: %s", where, e.Key, e.Reason)
+	if e.Setting.Value != "" && !sensitive(e.Key) {
+		text = fmt.Sprintf("%s: %s=%s: %s", where, e.Key, e.Setting.Value, e.Reason)
+	}
+	if e.Advice != "" {
+		text += "; " + e.Advice
+	}
+	return text
+}
+
+func (e *ConfigError) Unwrap() error { return ErrConfig }
+
+func sensitive(key string) bool {
+	k := LookupKey(key)
+	return k == nil || k.Sensitive
+}
+
+// FromProperties reads settings by Kafka's names over the defaults. Every problem is reported, each as a ConfigError.
+func FromProperties(settings map[string]Setting) (Config, error) {
+	c := Defaults()
+	c.Static = maps.Clone(settings)
+	c.brokerID = -1
+	var problems []error
+	refuse := func(key, reason, advice string) {
+		problems = append(problems, &ConfigError{Key: key, Setting: settings[key], Reason: reason, Advice: advice})
+	}
+	topic := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		k := LookupKey(name)
+		switch {
+		case k == nil:
+			if !listenerKey(name) {
+				refuse(name, "unknown key", suggestion(name))
+			}
+		case k.Status == Ignored:
+		default:
+			if err := k.set(&c, settings[name].Value); err != nil {
+				refuse(name, err.Error(), "see `cordwood config explain "+name+"`")
+			}
+			if metadata.BrokerSynonym(name) != nil {
+				topic[name] = settings[name].Value
+			}
+		}
+	}
+	if len(problems) == 0 {
+		var err error
+		if c.Topic, err = c.Topic.With(metadata.FromBroker(topic)); err != nil {
+			refuse("log.*", err.Error(), "")
+		}
+		c.resolveListeners(settings, refuse)
+		c.resolveRest(settings, refuse)
+	}
+	return c, errors.Join(problems...)
+}
+
+// listenerKey says whether a key belongs to one listener. The known ones of them are about TLS and SASL.
+func listenerKey(name string) bool { return false }
+
+func suggestion(name string) string {
+	if s := Suggest(name); s != "" {
+		return "did you mean " + s + "?"
+	}
+	return "remove it, or see `cordwood config explain` for the keys there are"
+}
+
+// resolveRest settles keys that have two names.
+func (c *Config) resolveRest(settings map[string]Setting, refuse func(key, reason, advice string)) {
+	if _, ok := settings["node.id"]; !ok && c.brokerID >= 0 {
+		c.NodeID = metadata.NodeID(c.brokerID)
+	}
+	if _, ok := settings["log.dirs"]; !ok && c.logDir != "" {
+		c.LogDirs = []string{c.logDir}
+	}
+	for _, r := range c.Roles {
+		if r != "broker" && r != "controller" {
+			refuse("process.roles", "unknown role "+r, "use broker,controller")
+		}
+	}
+	if len(c.Roles) > 0 && (!slices.Contains(c.Roles, "broker") || !slices.Contains(c.Roles, "controller")) {
+		refuse("process.roles", "a lone node has both roles", "use broker,controller")
+	}
+	if len(c.Voters) > 1 {
+		refuse("controller.quorum.voters", "this version runs a single node", "name this node only")
+	}
+	if len(c.Voters) == 1 {
+		id, _, ok := strings.Cut(c.Voters[0], "@")
+		if !ok || id != fmt.Sprint(int32(c.NodeID)) {
+			refuse("controller.quorum.voters", "the only voter must be this node", fmt.Sprintf("use %d@host:port", c.NodeID))
+		}
+	}
+}
+
+// Validate refuses what cannot work, with ErrConfig inside.
+func (c *Config) Validate() error {
+	bad := func(key, reason, advice string) error {
+		return &ConfigError{Key: key, Setting: c.Static[key], Reason: reason, Advice: advice}
+	}
+	switch {
+	case len(c.LogDirs) == 0:
+		return bad("log.dirs", "no data directory", "name at least one")
+	case len(slices.Compact(slices.Sorted(slices.Values(c.LogDirs)))) != len(c.LogDirs):
+		return bad("log.dirs", "a directory is named twice", "name each once")
+	case c.NodeID < 0:
+		return bad("node.id", "must not be negative", "use a number from 0 on")
+	case c.HeartbeatInterval*2 > c.SessionTimeout:
+		return bad("broker.session.timeout.ms", "less than two heartbeats", "make it at least twice broker.heartbeat.interval.ms")
+	}
+	internal := 0
+	for _, l := range c.Listeners {
+		if l.Protocol != "PLAINTEXT" {
+			return bad("listener.security.protocol.map", fmt.Sprintf("listener %s wants %s; this version serves PLAINTEXT only", l.Name, l.Protocol), "use PLAINTEXT")
+		}
+		if isInternal(l.Kind) {
+			internal++
+		}
+	}
+	if internal != 1 || len(c.Listeners) < 2 {
+		return bad("listeners", "a node needs a client listener and one internal listener", "see `cordwood config explain listeners`")
+	}
+	return nil
+}

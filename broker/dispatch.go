@@ -1,0 +1,46 @@
+package broker
+
+// Kafka's api keys that the dispatch names itself; the others stand in dispatchTable only.
+const (
+	keyProduce     = 0
+	keyFetch       = 1
+	keyApiVersions = 18
+	keyRaftStream  = 20000
+)
+
+// dispatchTable is one row per served key; Produce and Fetch have replies of their own.
+func (b *Broker) dispatchTable() map[int16]*api {
+	inline := func(h handler) *api { return &api{serve: h} }
+	blocking := func(h handler) *api { return &api{serve: h, blocking: true} }
+	return map[int16]*api{
+		2:              inline(b.listOffsets),
+		3:              blocking(b.metadata), // may create topics
+		8:              blocking(b.offsetCommit),
+		9:              blocking(b.offsetFetch),
+		10:             blocking(b.findCoordinator),
+		11:             blocking(b.joinGroup),
+		12:             blocking(b.heartbeat),
+		13:             blocking(b.leaveGroup),
+		14:             blocking(b.syncGroup),
+		15:             blocking(b.describeGroups),
+		16:             blocking(b.listGroups),
+		keyApiVersions: inline(b.apiVersions),
+		19:             blocking(b.createTopics),
+		20:             blocking(b.deleteTopics),
+		21:             blocking(b.deleteRecords),
+		22:             blocking(b.initProducerID),
+		23:             inline(b.offsetForLeaderEpoch),
+		32:             inline(b.describeConfigs),
+		33:             blocking(b.alterConfigs),
+		35:             blocking(b.describeLogDirs),
+		37:             blocking(b.createPartitions),
+		42:             blocking(b.deleteGroups),
+		44:             blocking(b.incrementalAlterConfigs),
+		47:             blocking(b.offsetDelete),
+		60:             inline(b.describeCluster),
+		61:             inline(b.describeProducers),
+		74:             inline(b.listConfigResources),
+		75:             inline(b.describeTopicPartitions),
+		20001:          blocking(b.fetchMetadata),
+	}
+}

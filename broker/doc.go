@@ -1,0 +1,38 @@
+// Package broker wires the rooms of one Cordwood process together and serves the Kafka protocol on them.
+//
+//	         clients                                   other brokers, this one too
+//	            |                                                  |
+//	     listener (client)                                 listener (internal)
+//	            |  frames in order                                 |
+//	            v                                                  v
+//	session: header -> version gate -> one handler per API (api_*.go)
+//	   |             |                 |                    |
+//	partition.Set  metadata image   coordinator.Runtime  controller.Node
+//	   ^             |                 ^                    |
+//	   |   publish:  `-- Diff --> rooms that must know      | feed
+//	   `-----------------------------'<---------------------'
+//
+// Requests are answered in the order of their frames. Three classes differ in where they run:
+//
+//   - Produce acts while its frame is read: the batches of one burst that go to one partition become one
+//     append under one lock. Only its answer may wait (high watermark, timeout), so a pipelining producer
+//     is never stalled by replication.
+//   - Every other request starts when it reaches the head of its connection's queue, as if it were alone on
+//     the connection (trap 5): on the reader while the queue is empty, else on the writer.
+//   - What may block (the controller, a coordinator) runs on the connection's writer, so that the reader
+//     notices a connection that ends.
+//
+// Invariants
+//
+//	B1  An answer leaves in the order of the requests of its connection.
+//	B2  A request is decoded only after its version was found in protocol's table and its allocation was bounded.
+//	B3  A handler sees one metadata image from beginning to end.
+//	B4  An answer to a change of metadata leaves only after this broker's image has reached the change.
+//	B5  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).
+//
+// Goroutines: Run starts the listeners, the partition set, the coordinator runtime, the controller node, the
+// metadata follower, the heartbeat and the HTTP server, and returns when all of them are gone.
+// Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions).
+//
+// Not here: rules. They live in the rooms below; a handler translates, asks and answers.
+package broker

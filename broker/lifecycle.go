@@ -1,0 +1,284 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"cordwood/controller"
+	"cordwood/controller/decide"
+	"cordwood/metadata"
+	"cordwood/protocol"
+)
+
+// The life of a broker:
+//
+//	Open:  directories locked and read -> logs recovered -> controller, groups -> addresses bound
+//	Run:   controller -> registration (R1) -> feed -> heartbeat until unfenced -> serving
+//	stop:  not ready -> leaderships given away -> listeners drained -> groups, feed -> logs closed, clean files (R2)
+//	       -> controller
+//
+// Each room runs under its own context, so that a stop can end them one after another.
+
+// room is a running part of the broker: end it, and wait until its goroutines are gone.
+type room struct {
+	name string
+	stop context.CancelFunc
+	done chan struct{}
+	err  error
+}
+
+// rooms starts parts of the broker and notices the first that fails.
+type rooms struct {
+	failed chan *room
+	all    sync.WaitGroup
+}
+
+// start runs a room under a context of its own.
+func (r *rooms) start(name string, run func(context.Context) error) *room {
+	ctx, stop := context.WithCancel(context.Background())
+	m := &room{name: name, stop: stop, done: make(chan struct{})}
+	r.all.Add(1)
+	go func() {
+		defer r.all.Done()
+		defer close(m.done)
+		m.err = run(ctx)
+		if ctx.Err() == nil { // it ended by itself
+			select {
+			case r.failed <- m:
+			default:
+			}
+		}
+	}()
+	return m
+}
+
+// end stops a room and waits for it.
+func (m *room) end() error {
+	if m == nil {
+		return nil
+	}
+	m.stop()
+	<-m.done
+	if m.err == nil || ended(m.err) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", m.name, m.err)
+}
+
+// Run serves until ctx ends or a room fails, then stops in order. nil: a clean stop.
+func (b *Broker) Run(ctx context.Context) error {
+	rs := &rooms{failed: make(chan *room, 1)}
+	var started []*room
+	begin := func(name string, run func(context.Context) error) *room {
+		m := rs.start(name, run)
+		started = append(started, m)
+		return m
+	}
+	if b.http != nil {
+		begin("http", b.http.run)
+	}
+	ctrl := begin("controller", b.controller.Run)
+	logs := begin("partitions", b.partitions.Run)
+	groups := begin("groups", b.groups.Run)
+	bg := begin("background", b.runBackground)
+	feed := begin("metadata feed", b.followFeed)
+	heart := begin("heartbeat", b.beat)
+	// Accepting starts with the process: a client that comes early waits in its session, not in a refused dial.
+	serve := begin("listeners", b.serveWhenReady)
+
+	var failure error
+	select {
+	case <-ctx.Done():
+	case m := <-rs.failed:
+		failure = fmt.Errorf("%s ended: %w", m.name, m.err)
+		b.log.Error("a room ended", zap.String("room", m.name), zap.Error(m.err))
+	}
+	err := b.stop(failure == nil, serve, bg, groups, heart, feed, logs, ctrl)
+	for _, m := range started {
+		err = errors.Join(err, m.end())
+	}
+	rs.all.Wait()
+	return errors.Join(failure, err)
+}
+
+// stop ends the rooms from the top floor down; the logs are closed when nothing appends any more (R2, B5).
+func (b *Broker) stop(clean bool, serve, bg, groups, heart, feed, logs, ctrl *room) error {
+	b.stopping.Store(true)
+	for _, l := range b.listeners {
+		l.l.Drain()
+	}
+	if clean {
+		b.leave()
+	}
+	var errs []error
+	for _, m := range []*room{serve, bg, groups, heart, feed, logs} {
+		errs = append(errs, m.end())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ShutdownTimeout)
+	defer cancel()
+	if clean {
+		errs = append(errs, b.partitions.Close(ctx, b.epoch.Load()))
+	} else {
+		errs = append(errs, b.partitions.Abandon())
+	}
+	errs = append(errs, ctrl.end())
+	return errors.Join(errs...)
+}
+
+// serveWhenReady accepts connections once this broker is registered and unfenced.
+func (b *Broker) serveWhenReady(ctx context.Context) error {
+	for b.unready() {
+		p := b.published.Load()
+		if !b.unready() {
+			break
+		}
+		select {
+		case <-p.next:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	b.serving.Store(true)
+	b.log.Info("serving", zap.Any("addresses", b.Addrs().Listeners), zap.String("cluster", b.image().ClusterID()))
+	if b.cfg.Ready != nil {
+		b.cfg.Ready(b.Addrs())
+	}
+	return b.serve(ctx)
+}
+
+func (b *Broker) unready() bool {
+	self := b.image().Broker(b.cfg.NodeID)
+	return self == nil || self.Fenced || self.Epoch != b.epoch.Load()
+}
+
+// beat registers this broker and keeps its session until ctx ends.
+func (b *Broker) beat(ctx context.Context) error {
+	if err := b.register(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	for {
+		reply, err := b.controller.Heartbeat(ctx, decide.HeartbeatRequest{
+			ID: b.cfg.NodeID, Epoch: b.epoch.Load(), MetadataIndex: b.image().Index(),
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		wait := b.cfg.HeartbeatInterval
+		switch {
+		case err != nil:
+			b.log.Warn("heartbeat", zap.Error(err))
+		case reply.Fenced:
+			wait = time.Millisecond // not yet unfenced: our metadata is catching up
+		}
+		if !sleep(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// register takes a broker epoch for this process (R1).
+func (b *Broker) register(ctx context.Context) error {
+	if _, err := rand.Read(b.incarnation[:]); err != nil {
+		return err
+	}
+	endpoints, err := b.endpoints()
+	if err != nil {
+		return err
+	}
+	req := decide.RegisterBrokerRequest{
+		ID: b.cfg.NodeID, ClusterID: b.clusterID(), Incarnation: b.incarnation, PreviousEpoch: b.previousEpoch,
+		Listeners: endpoints, Rack: b.cfg.Rack,
+		Features: map[string]metadata.VersionRange{
+			protocol.FeatureMetadataVersion: {Min: protocol.MetadataVersion, Max: protocol.MetadataVersion},
+			protocol.FeatureKRaftVersion:    {Min: 0, Max: protocol.KRaftVersion},
+		},
+	}
+	for _, d := range b.dirs {
+		req.Dirs = append(req.Dirs, d.id)
+	}
+	for {
+		epoch, err := b.controller.RegisterBroker(ctx, req)
+		if err == nil {
+			b.epoch.Store(epoch)
+			return b.recordCluster(ctx)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if decide.Refused(err) != nil {
+			return fmt.Errorf("%w: registration refused: %w", ErrConfig, err)
+		}
+		b.log.Warn("registration", zap.Error(err))
+		if !sleep(ctx, 20*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
+
+// leave asks the controller to move leaderships away and waits until it may stop, within bounds.
+func (b *Broker) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.SessionTimeout)
+	defer cancel()
+	for b.epoch.Load() != 0 {
+		reply, err := b.controller.Heartbeat(ctx, decide.HeartbeatRequest{
+			ID: b.cfg.NodeID, Epoch: b.epoch.Load(), MetadataIndex: b.image().Index(), WantShutdown: true,
+		})
+		if err != nil || reply.ShouldShutDown {
+			if err != nil {
+				b.log.Warn("controlled shutdown", zap.Error(err))
+			}
+			return
+		}
+		if !sleep(ctx, 5*time.Millisecond) {
+			b.log.Warn("controlled shutdown timed out")
+			return
+		}
+	}
+}
+
+// openController opens the controller's log under the first data directory.
+func (b *Broker) openController() (err error) {
+	b.controller, err = controller.Open(controller.Config{
+		NodeID: b.cfg.NodeID, ClusterID: b.clusterID(), Dir: filepath.Join(b.dirs[0].path, "raft"),
+		DirID: b.dirs[0].id, FS: b.cfg.FS, Log: b.log.Named("controller"), Now: b.cfg.Now,
+		SessionTimeout: b.cfg.SessionTimeout, DiskStall: b.cfg.DiskStall,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: controller: %w", ErrDisk, err)
+	}
+	return nil
+}
+
+// background starts a short task that ends with the broker.
+func (b *Broker) background(task func(ctx context.Context)) {
+	select {
+	case b.tasks <- task:
+	default:
+		b.log.Warn("a background task was dropped: too many are waiting")
+	}
+}
+
+// runBackground runs tasks until ctx ends, then waits for them.
+func (b *Broker) runBackground(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(16)
+	for {
+		select {
+		case task := <-b.tasks:
+			g.Go(func() error { task(ctx); return nil })
+		case <-ctx.Done():
+			return g.Wait()
+		}
+	}
+}
