@@ -2,7 +2,7 @@ package protocol
 
 import (
 	"math"
-	"unsafe"
+	"reflect"
 )
 
 // FetchRequest reads a Fetch request, v4-v18, into slices that are used again:
@@ -50,14 +50,15 @@ type ForgottenPartition struct {
 	Index   int32
 }
 
-const (
-	fetchPartitionMemory     = int64(unsafe.Sizeof(FetchPartition{}))
-	forgottenPartitionMemory = int64(unsafe.Sizeof(ForgottenPartition{}))
-
-	// keepPartitions is how many partitions a struct holds on to after a request
-	// that needed less than a quarter of what it has.
-	keepPartitions = 1024
+// What one element takes, for the budget.
+var (
+	fetchPartitionMemory     = int64(reflect.TypeFor[FetchPartition]().Size())
+	forgottenPartitionMemory = int64(reflect.TypeFor[ForgottenPartition]().Size())
 )
+
+// keepPartitions is how many partitions a struct holds on to after a request that
+// needed less than a quarter of what it has.
+const keepPartitions = 1024
 
 // Decode reads and checks the whole body. Its error is a *CloseError, after
 // which the request has no partitions.

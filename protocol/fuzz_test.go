@@ -63,13 +63,12 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
-// checkRefusal fails if kmsg would have read body and written the same bytes. A
-// refusal for what kmsg never checks says nothing; after some of them it must
-// not even be asked, as it would follow the bad count.
+// checkRefusal fails if kmsg would have read body and written the same bytes. It
+// is asked only where kmsg stops, too: behind a null or a count it does not mind,
+// the next count may keep it busy for minutes.
 func checkRefusal(t *testing.T, a *API, version int16, body []byte, why Reason) {
 	t.Helper()
-	switch why {
-	case ReasonUTF8, ReasonBudget, ReasonTag, ReasonLength:
+	if why != ReasonCut && why != ReasonVarint {
 		return
 	}
 	r := request(t, a, version)
