@@ -1,0 +1,230 @@
+package partition
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"cordwood/metadata"
+	"cordwood/segment"
+)
+
+// Apply makes the hosted replicas what img says: hosts, changes roles and configurations, gives replicas up. It is
+// level-triggered: what lies between img and the image before does not matter. img is committed metadata; the caller
+// applies one image after another.
+func (s *Set) Apply(img *metadata.Image) {
+	s.mu.Lock()
+	diff := metadata.Compare(s.image, img)
+	s.image = img
+	gone := s.unhost(&diff)
+	s.mu.Unlock()
+	s.dispose(gone) // a name may be hosted again only when its old directory is out of the way
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for i := range diff.Partitions {
+		if d := &diff.Partitions[i]; d.New != nil && s.isOurs(d.New) {
+			s.host(img, d, now)
+		}
+	}
+	for _, c := range diff.ConfigsChanged {
+		if c.Type == metadata.ResourceTopic {
+			s.reconfigure(img, c.Name)
+		}
+	}
+}
+
+func (s *Set) isOurs(p *metadata.Partition) bool {
+	for _, id := range p.Replicas {
+		if id == s.cfg.Self {
+			return true
+		}
+	}
+	return false
+}
+
+// disposal is a replica to be given up.
+type disposal struct {
+	p       *Partition
+	deleted bool // the topic is deleted; else only this replica is removed
+}
+
+// unhost takes deleted topics and replicas that were given to others out of the table. Both are committed facts
+// about a topic id; a topic id that an image does not know says nothing (R13, Z28).
+func (s *Set) unhost(diff *metadata.Diff) (gone []disposal) {
+	for _, t := range diff.TopicsDeleted {
+		e := s.table.byID(t.ID)
+		if e == nil {
+			continue
+		}
+		s.table.remove(e)
+		for p := range e.partitions() {
+			gone = append(gone, disposal{p: p, deleted: true})
+		}
+	}
+	for i := range diff.Partitions {
+		d := &diff.Partitions[i]
+		if d.New == nil || s.isOurs(d.New) {
+			continue
+		}
+		if e := s.table.byID(d.Topic.ID); e.partition(d.Index) != nil {
+			gone = append(gone, disposal{p: e.partition(d.Index)})
+			e.put(d.Index, nil, 0)
+		}
+	}
+	return gone
+}
+
+// dispose ends the replicas and renames their directories, several at a time, since each rename waits for the disk.
+func (s *Set) dispose(gone []disposal) {
+	if len(gone) == 0 {
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(maxSyncs)
+	for _, d := range gone {
+		g.Go(func() error {
+			s.disposeOne(d)
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+func (s *Set) disposeOne(d disposal) {
+	p := d.p
+	answer := kerr.NotLeaderForPartition
+	if d.deleted {
+		answer = kerr.UnknownTopicOrPartition
+	}
+	p.dir.replicas.Add(-1)
+	log := p.standing.Load().log
+	if usable := p.retreat(answer); !usable {
+		return
+	}
+	if log = p.standing.Load().log; log == nil { // nothing was ever written
+		return
+	}
+	rename := log.Stray
+	if d.deleted {
+		rename = log.Delete
+	}
+	path, err := rename()
+	if err != nil {
+		p.dir.log.Error("replica is given up but its directory stays", zap.String("partition", p.name()), zap.Error(err))
+		if isFatal(err) {
+			p.dir.fail(err)
+		}
+		return
+	}
+	s.removeLater(p.dir, path, p.Config().FileDeleteDelay)
+}
+
+// host brings one replica to where the image has it; mu is held.
+func (s *Set) host(img *metadata.Image, d *metadata.PartitionDiff, now time.Time) {
+	e := s.table.byID(d.Topic.ID)
+	if e == nil {
+		e = &topic{id: d.Topic.ID, name: d.Topic.Name}
+		e.settings.Store(s.settingsOf(img, e.name))
+		s.table.add(e)
+	}
+	p := e.partition(d.Index)
+	if p == nil {
+		p = s.open(e, d.Index, d.New)
+		e.put(d.Index, p, len(d.Topic.Partitions))
+	}
+	p.become(d.New, now)
+}
+
+// open makes a Partition of what was found at start, or one without a log. A directory of that name with another
+// topic id belongs to a topic that committed metadata no longer has: it is set aside, never opened as ours (Z20).
+func (s *Set) open(e *topic, index int32, m *metadata.Partition) *Partition {
+	name := directoryName(e.name, index)
+	var p *Partition
+	for _, d := range s.dirs {
+		f := d.found[name]
+		if f == nil {
+			continue
+		}
+		delete(d.found, name)
+		switch {
+		case f.err != nil:
+			p = s.broken(e, index, d)
+		case f.log.TopicID() == e.id:
+			p = newPartition(s, e, index, d, f.log)
+			f.log.ApplyConfig(e.settings.Load().segment)
+			d.replicas.Add(1)
+		default:
+			s.setAside(d, f)
+		}
+	}
+	if p != nil {
+		return p
+	}
+	d := s.place(m)
+	d.replicas.Add(1)
+	return newPartition(s, e, index, d, nil)
+}
+
+// broken is a replica whose log cannot be opened: it answers KAFKA_STORAGE_ERROR and its files stay as they are.
+func (s *Set) broken(e *topic, index int32, d *directory) *Partition {
+	p := newPartition(s, e, index, d, nil)
+	st := *p.standing.Load()
+	st.role, st.err = Offline, kerr.KafkaStorageError
+	p.standing.Store(&st)
+	return p
+}
+
+// setAside renames a directory of another topic of the same name. It is not removed.
+func (s *Set) setAside(d *directory, f *found) {
+	path, err := f.log.Stray()
+	if err != nil {
+		d.log.Error("directory of another topic id is in the way", zap.String("partition", f.name), zap.Error(err))
+		return
+	}
+	d.log.Warn("directory of another topic id is set aside", zap.String("partition", f.name), zap.String("path", path))
+}
+
+// place chooses the directory that metadata names, or else the one with the fewest replicas.
+func (s *Set) place(m *metadata.Partition) *directory {
+	id := m.Dir(s.cfg.Self)
+	var best *directory
+	for _, d := range s.dirs {
+		switch {
+		case !id.IsZero() && d.id == id:
+			return d
+		case best == nil, best.isFailed() && !d.isFailed():
+			best = d
+		case !d.isFailed() && d.replicas.Load() < best.replicas.Load():
+			best = d
+		}
+	}
+	return best
+}
+
+// reconfigure gives a topic's partitions their new configuration; mu is held.
+func (s *Set) reconfigure(img *metadata.Image, name string) {
+	e := s.table.byName([]byte(name))
+	if e == nil {
+		return
+	}
+	next := s.settingsOf(img, name)
+	e.settings.Store(next)
+	for p := range e.partitions() {
+		p.configure(next.segment)
+	}
+}
+
+func (p *Partition) configure(c segment.Config) {
+	if !p.lockUnlessFailed() {
+		return
+	}
+	defer p.mu.Unlock()
+	p.enter()
+	if l := p.standing.Load().log; l != nil {
+		l.ApplyConfig(c)
+	}
+}

@@ -1,0 +1,149 @@
+package partition
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"go.uber.org/zap"
+
+	"cordwood/metadata"
+	"cordwood/protocol/record"
+	"cordwood/segment"
+	"cordwood/segment/vfs"
+)
+
+// Config is what a Set is told. Defaults fills in what may be left out.
+type Config struct {
+	Self   metadata.NodeID
+	Dirs   []string // log.dirs; each must exist
+	FS     vfs.FS
+	Codecs record.Codecs
+	Log    *zap.Logger
+	Now    func() time.Time // wall time of timestamps and retention
+
+	Defaults        metadata.TopicConfig // of topics without overrides
+	MaxDecompressed int64                // bound of one decompressed batch
+	MaxOpenFiles    int                  // segment files kept open
+	JournalLimit    int64                // bytes of a directory's journal; 0: no journal
+
+	RecoveryThreads       int           // logs opened at once, per directory
+	DiskStall             time.Duration // a write or sync that takes longer takes the directory offline (R16)
+	HighWatermarkInterval time.Duration // between checkpoints of high watermarks
+	CheckpointInterval    time.Duration // between checkpoints of recovery points and log starts
+	RetentionInterval     time.Duration // between retention passes
+	ProducerInterval      time.Duration // between passes that forget idle producers
+	InitialDelay          time.Duration // before the first retention pass
+
+	// Progress, if set, is told while logs are opened at start.
+	Progress func(done, total int)
+	// DirFailed, if set, is told once of each directory that goes offline. It must not call the Set.
+	DirFailed func(path string, id metadata.DirID, err error)
+}
+
+// Defaults returns c with every zero value that has a default replaced.
+func (c Config) Defaulted() Config {
+	if c.FS == nil {
+		c.FS = vfs.OS()
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Defaults.SegmentBytes == 0 {
+		c.Defaults = metadata.DefaultTopicConfig()
+	}
+	orInt64(&c.MaxDecompressed, 64<<20)
+	orInt(&c.MaxOpenFiles, 1000)
+	orInt(&c.RecoveryThreads, max(2, runtime.GOMAXPROCS(0)))
+	orDuration(&c.DiskStall, 5*time.Second)
+	orDuration(&c.HighWatermarkInterval, 5*time.Second)
+	orDuration(&c.CheckpointInterval, time.Minute)
+	orDuration(&c.RetentionInterval, 5*time.Minute)
+	orDuration(&c.ProducerInterval, 10*time.Minute)
+	orDuration(&c.InitialDelay, 30*time.Second)
+	return c
+}
+
+// Validate refuses what cannot work.
+func (c *Config) Validate() error {
+	switch {
+	case len(c.Dirs) == 0:
+		return errors.New("no log directory")
+	case c.Self < 0:
+		return errors.New("no node id")
+	}
+	return nil
+}
+
+func orInt(v *int, d int) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func orInt64(v *int64, d int64) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func orDuration(v *time.Duration, d time.Duration) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// settings is a topic's configuration in the words of the rooms that use it. It is replaced, never changed.
+type settings struct {
+	topic   metadata.TopicConfig
+	rules   record.Rules
+	segment segment.Config
+}
+
+func (s *Set) settingsOf(img *metadata.Image, name string) *settings {
+	c, err := s.cfg.Defaults.With(img.Config(metadata.ResourceTopic, name))
+	if err != nil { // the controller validates; an image of a newer version may know more
+		s.log.Error("topic config is not understood, defaults are used", zap.String("topic", name), zap.Error(err))
+		c = s.cfg.Defaults
+	}
+	return &settings{topic: c, rules: s.rules(&c), segment: segmentConfig(&c)}
+}
+
+func (s *Set) rules(c *metadata.TopicConfig) record.Rules {
+	r := record.Rules{
+		MaxBytes:        c.MaxMessageBytes,
+		MaxDecompressed: s.cfg.MaxDecompressed,
+		KeyRequired:     c.Compact,
+		LogAppendTime:   c.LogAppendTime,
+		BeforeMax:       c.TimestampBeforeMax.Milliseconds(),
+		AfterMax:        c.TimestampAfterMax.Milliseconds(),
+		Codecs:          s.cfg.Codecs,
+	}
+	if c.Compression != metadata.CompressionProducer {
+		r.Recompress, r.Compression = true, record.Codec(c.Compression)
+	}
+	switch c.Compression {
+	case metadata.CompressionGzip:
+		r.Level = c.GzipLevel
+	case metadata.CompressionLZ4:
+		r.Level = c.LZ4Level
+	case metadata.CompressionZstd:
+		r.Level = c.ZstdLevel
+	}
+	return r
+}
+
+func segmentConfig(c *metadata.TopicConfig) segment.Config {
+	s := segment.DefaultConfig()
+	s.SegmentBytes, s.SegmentAge, s.SegmentJitter = c.SegmentBytes, c.SegmentAge, c.SegmentJitter
+	s.IndexInterval, s.IndexBytes = c.IndexInterval, c.SegmentIndexBytes
+	s.RetentionBytes, s.RetentionAge = c.RetentionBytes, c.Retention
+	s.DeleteDelay = c.FileDeleteDelay
+	s.MaxMessageBytes = c.MaxMessageBytes
+	s.Preallocate = c.Preallocate
+	s.Compact, s.Delete = c.Compact, c.Delete
+	return s
+}

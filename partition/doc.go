@@ -1,0 +1,54 @@
+// Package partition hosts replicas: it is the shell around segment.Log and isr.Tracker that appends, reads, syncs
+// and changes roles.
+//
+//	Produce ─▶ Append ─▶ mu{ role, min ISR, producers, stamp, Log.Append, Tracker } ─▶ wake ─▶ flusher.request
+//	                                                                                             │ one goroutine
+//	Fetch ──▶ Read: standing, high watermark, Log.View (no lock)                                 ▼ per log at a time
+//	              ▲ woken                                                    fdatasync, or one journal for many logs
+//	           Waiter ◀── wake ◀── mu{ Tracker.Appended(durable end) } ◀─────────────────────────┘
+//
+//	metadata.Image ─▶ Set.Apply ─▶ Partition.become: leader │ follower;  topic gone: directory renamed, removed later
+//
+// A Partition is one hosted replica, a Set all of them on this broker. What readers need is published: the
+// standing (role, leader epoch, log) behind one pointer that is replaced when any of it changes, and the high
+// watermark and last stable offset as atomics that only grow within a standing. A reader loads the standing, then
+// the offsets, and starts again if the standing was replaced meanwhile.
+//
+// # Invariants
+//
+//	P1  Batches get offsets and leader epoch, and go into producer state and log, under mu, as one step.
+//	P2  The epoch cache holds (leader epoch, log end) on disk before the first append of that epoch (R7, Z4).
+//	P3  last stable <= high watermark <= log end, for every reader at every moment (I10).
+//	P4  Acked says yes only while the leader epoch of the append still stands and the high watermark is above the
+//	    last offset, for a duplicate as for an original (Z21).
+//	P5  A waiter is woken by the first change after its registration that can end its wait: it registers first and
+//	    then looks again, those who publish do so first and then look for waiters.
+//	P6  In durable mode every append asks for a sync, whatever its acks (R5).
+//	P7  A directory whose write or fsync failed or hung is offline until the process ends: nothing on it is tried
+//	    again, appends and acks answer KAFKA_STORAGE_ERROR (R16, Z26). A full disk only refuses appends.
+//	P8  A directory is renamed for deletion only if committed metadata deleted its topic, and as stray only if
+//	    committed metadata gave its replica to others or its name to another topic; what metadata does not know
+//	    stays as it is (R13, Z28). Replicas are matched by topic id, never by name alone (Z20).
+//	P9  The clean-shutdown files are removed, durably, before any log is opened, and written last of all (R2, Z25).
+//
+// # Goroutines
+//
+// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one upkeep and one watchdog,
+// and returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
+//
+// # Locks
+//
+//	Set.mu         who may change the table; readers of the table take none
+//	Partition.mu   role, tracker, appends; a plain mutex, held over one write and never over a sync
+//	flusher.mu     the queue of logs to sync
+//	waiterList.mu  the waiters of one partition
+//
+// Order: Set.mu, Partition.mu; the other two are leaves. What waits for the disk but must have the log to itself (a
+// new epoch, creation, deletion) goes through Partition.exclusive: it marks the log as taken, lets go of mu, and
+// appends wait for the mark outside the lock.
+//
+// # Not here
+//
+// Validation of batches (record.Validator, by the caller), the fetchers of followers and the answers to them,
+// sending AlterPartition, compaction, which topics exist (metadata), what clients are told (broker).
+package partition

@@ -1,0 +1,120 @@
+package partition
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cordwood/segment"
+)
+
+// journaler writes what many logs have not synced into the directory's journal: one file, one fsync. The logs' own
+// files are synced when the journal is full, and at a clean stop; after a crash the journal is replayed onto them.
+// It is used by one worker at a time (flusher.round).
+type journaler struct {
+	journal *segment.Journal
+	buf     []byte
+	logs    map[*Partition]struct{} // have entries since the last reset
+}
+
+// maxEntry bounds what one log may have in a round; a log that got more is synced by itself.
+const maxEntry = 1 << 20
+
+// journalRound makes all that is queued durable by one write and one fsync. mu is held before and after.
+func (f *flusher) journalRound(n int) {
+	round := append([]*Partition(nil), f.queue[f.head:]...)
+	clear(f.queue)
+	f.queue, f.head, f.round = f.queue[:0], 0, true
+	for _, p := range round {
+		p.flush.Store(flushSyncing)
+	}
+	f.mu.Unlock()
+	f.since[n].Store(f.dir.set.clock())
+	began := time.Now()
+	written, rest, err := f.journal.write(round)
+	if err == nil {
+		err = f.journal.journal.Commit()
+	}
+	f.dir.counters.journaled(len(written), time.Since(began))
+	for _, w := range written {
+		if err == nil {
+			w.log.MarkDurable(w.entry)
+			w.p.synced()
+		}
+	}
+	f.since[n].Store(0)
+	if err != nil {
+		f.dir.fail(err)
+	}
+	f.mu.Lock()
+	f.round = false
+	for _, w := range written {
+		f.done(w.p)
+	}
+	for _, p := range rest {
+		p.flush.Store(flushQueued)
+		f.direct = append(f.direct, p)
+		f.hire()
+	}
+}
+
+// written is an entry that is in the journal once it is committed.
+type written struct {
+	p     *Partition
+	log   *segment.Log
+	entry segment.Entry
+}
+
+// write appends the unsynced part of each log to the journal, and returns those that must be synced by themselves.
+func (j *journaler) write(round []*Partition) (in []written, rest []*Partition, err error) {
+	for i, p := range round {
+		st := p.standing.Load()
+		if st.log == nil || !st.durable {
+			rest = append(rest, p)
+			continue
+		}
+		e, buf, ok, err := st.log.Unsynced(j.buf[:0], maxEntry)
+		if err != nil || !ok {
+			rest = append(rest, p) // its own sync finds out what is wrong
+			continue
+		}
+		j.buf = buf
+		err = j.journal.Append(st.log, e)
+		if errors.Is(err, segment.ErrJournalFull) {
+			if err = j.reset(in); err == nil {
+				in, err = nil, j.journal.Append(st.log, e)
+			}
+		}
+		if err != nil {
+			return in, append(rest, round[i:]...), err
+		}
+		e.Data = nil
+		in = append(in, written{p, st.log, e})
+		j.logs[p] = struct{}{}
+	}
+	return in, rest, nil
+}
+
+// reset syncs every log that has entries, those of the round in the making too, and empties the journal.
+func (j *journaler) reset(in []written) error {
+	var g errgroup.Group
+	g.SetLimit(maxSyncs)
+	for p := range j.logs {
+		g.Go(func() error {
+			_, err := p.standing.Load().log.Sync()
+			if errors.Is(err, segment.ErrClosed) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, w := range in {
+		w.p.synced()
+	}
+	clear(j.logs)
+	return j.journal.Reset()
+}

@@ -1,0 +1,5 @@
+//go:build z20
+
+package partition
+
+const mutant = 20

@@ -1,0 +1,5 @@
+//go:build z21
+
+package partition
+
+const mutant = 21

@@ -1,0 +1,5 @@
+//go:build z25
+
+package partition
+
+const mutant = 25

@@ -1,0 +1,5 @@
+//go:build z28
+
+package partition
+
+const mutant = 28

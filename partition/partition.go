@@ -1,0 +1,248 @@
+package partition
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"cordwood/isr"
+	"cordwood/metadata"
+	"cordwood/protocol/record"
+	"cordwood/segment"
+	"cordwood/segment/producer"
+)
+
+// Role is what this broker is to a partition.
+type Role uint8
+
+const (
+	Follower Role = iota
+	Leader
+	Offline // its directory failed, its log could not be opened, or it is being given up
+)
+
+func (r Role) String() string {
+	switch r {
+	case Follower:
+		return "follower"
+	case Leader:
+		return "leader"
+	case Offline:
+		return "offline"
+	}
+	return fmt.Sprintf("Role(%d)", uint8(r))
+}
+
+// standing is what readers must see as one. It is replaced, never changed.
+type standing struct {
+	role        Role
+	epoch       int32 // leader epoch
+	leader      metadata.NodeID
+	epochStart  int64 // Leader: log end when the epoch began (LESO)
+	durable     bool  // durable mode
+	underMinISR bool
+	log         *segment.Log // nil: nothing was ever written
+	err         *kerr.Error  // not Leader: what requests are answered
+}
+
+// topic is what the partitions of one topic share.
+type topic struct {
+	id       metadata.TopicID
+	name     string
+	settings atomic.Pointer[settings]
+	slots    atomic.Pointer[[]atomic.Pointer[Partition]] // by index; nil where not hosted
+}
+
+// Partition is one hosted replica.
+type Partition struct {
+	set   *Set
+	topic *topic
+	dir   *directory
+	index int32
+
+	standing atomic.Pointer[standing]
+	hw, lso  atomic.Int64 // hw is stored before lso and read after it (P3)
+	waiters  waiterList
+	busy     atomic.Int64  // since when a write to the log is outstanding (Set.clock); 0: none
+	flush    atomic.Uint32 // flushIdle ...; changed under flusher.mu
+	cold     atomic.Bool   // the next turn at the flusher is a sync, in page-cache mode too
+
+	mu             sync.Mutex
+	tracker        *isr.Tracker // nil unless leader
+	partitionEpoch int32
+	begun          int32          // leader epoch that the epoch cache holds (P2)
+	gate           chan struct{}  // not nil: the log is taken by exclusive; closed when it is free
+	batches        []record.Batch // scratch of Append
+
+	checked int64 // log end at the last checkpoint pass; upkeep's
+}
+
+func newPartition(s *Set, t *topic, index int32, d *directory, log *segment.Log) *Partition {
+	p := &Partition{set: s, topic: t, dir: d, index: index, partitionEpoch: -1, begun: -1}
+	p.waiters.init()
+	st := &standing{role: Follower, epoch: -1, leader: metadata.NoNode, log: log, err: kerr.NotLeaderForPartition}
+	if log != nil {
+		hw := log.HighWatermarkHint()
+		p.hw.Store(hw)
+		p.lso.Store(log.LastStable(hw))
+	}
+	p.standing.Store(st)
+	return p
+}
+
+func (p *Partition) Topic() string             { return p.topic.name }
+func (p *Partition) TopicID() metadata.TopicID { return p.topic.id }
+func (p *Partition) Index() int32              { return p.index }
+
+// name is the partition as directories and logs call it.
+func (p *Partition) name() string { return directoryName(p.topic.name, p.index) }
+
+// Rules is how batches for this partition are validated. The caller copies them and fills in Now.
+func (p *Partition) Rules() *record.Rules { return &p.topic.settings.Load().rules }
+
+// Config is the topic's configuration.
+func (p *Partition) Config() *metadata.TopicConfig { return &p.topic.settings.Load().topic }
+
+// Role tells the role and the leader epoch it belongs to.
+func (p *Partition) Role() (Role, int32) {
+	st := p.standing.Load()
+	if p.dir.isFailed() {
+		return Offline, st.epoch
+	}
+	return st.role, st.epoch
+}
+
+// HighWatermark is the first offset that is not committed.
+func (p *Partition) HighWatermark() int64 { return p.hw.Load() }
+
+// Start and End are the log's.
+func (p *Partition) Start() int64 { return p.standing.Load().start() }
+func (p *Partition) End() int64   { return p.standing.Load().end() }
+
+// Applied reports whether everything of earlier leader epochs is committed (R7); state built from the partition is
+// complete only then (Z24).
+func (p *Partition) Applied() bool {
+	st := p.standing.Load()
+	return st.role == Leader && p.hw.Load() >= st.epochStart
+}
+
+func (st *standing) start() int64 {
+	if st.log == nil {
+		return 0
+	}
+	return st.log.Start()
+}
+
+func (st *standing) end() int64 {
+	if st.log == nil {
+		return 0
+	}
+	return st.log.End()
+}
+
+// leading returns the standing if this broker leads the partition and its directory works, else the answer.
+func (p *Partition) leading() (*standing, *kerr.Error) {
+	st := p.standing.Load()
+	switch {
+	case p.dir.isFailed():
+		return st, kerr.KafkaStorageError
+	case st.role != Leader:
+		return st, st.err
+	}
+	return st, nil
+}
+
+// fence compares a client's leader epoch with ours (trap 37); -1 is not checked.
+func (st *standing) fence(epoch int32) *kerr.Error {
+	switch {
+	case epoch < 0 || epoch == st.epoch:
+		return nil
+	case epoch < st.epoch:
+		return kerr.FencedLeaderEpoch
+	}
+	return kerr.UnknownLeaderEpoch
+}
+
+// Description is a replica as DescribeLogDirs and metrics tell it.
+type Description struct {
+	Topic         string
+	TopicID       metadata.TopicID
+	Index         int32
+	Dir           string
+	Role          Role
+	LeaderEpoch   int32
+	Start, End    int64
+	DurableEnd    int64
+	HighWatermark int64
+	LastStable    int64
+	Size          int64
+	Segments      int
+	UnderMinISR   bool
+}
+
+// Describe tells where the replica stands, without a lock.
+func (p *Partition) Describe() Description {
+	st := p.standing.Load()
+	role, epoch := p.Role()
+	d := Description{Topic: p.topic.name, TopicID: p.topic.id, Index: p.index, Dir: p.dir.path, Role: role,
+		LeaderEpoch: epoch, UnderMinISR: st.role == Leader && st.underMinISR, LastStable: p.lso.Load()}
+	d.HighWatermark = p.hw.Load()
+	if l := st.log; l != nil {
+		d.Start, d.End, d.DurableEnd, d.Size, d.Segments = l.Start(), l.End(), l.Durable(), l.Size(), l.Segments()
+	}
+	return d
+}
+
+// Producers lists the active producers, for DescribeProducers.
+func (p *Partition) Producers() ([]producer.Info, error) {
+	st, err := p.leading()
+	if err != nil {
+		return nil, err
+	}
+	if st.log == nil {
+		return nil, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return st.log.Producers().Producers(), nil
+}
+
+// enter waits until exclusive has given the log back. mu is held before and after, not meanwhile.
+func (p *Partition) enter() {
+	for p.gate != nil {
+		gate := p.gate
+		p.mu.Unlock()
+		<-gate
+		p.mu.Lock()
+	}
+}
+
+// exclusive runs f, which waits for the disk, without mu but with the log to itself. mu is held before and after;
+// enter must come first.
+func (p *Partition) exclusive(f func() error) error {
+	gate := make(chan struct{})
+	p.gate = gate
+	p.mu.Unlock()
+	p.busy.Store(p.set.clock())
+	err := f()
+	p.busy.Store(0)
+	p.mu.Lock()
+	p.gate = nil
+	close(gate)
+	return err
+}
+
+// lockUnlessFailed takes mu, but gives up once the directory is offline: the holder may hang in a write for ever,
+// and whoever applies metadata must go on with the other directories.
+func (p *Partition) lockUnlessFailed() bool {
+	for wait := 50 * time.Microsecond; !p.dir.isFailed(); wait = min(2*wait, 10*time.Millisecond) {
+		if p.mu.TryLock() {
+			return true
+		}
+		time.Sleep(wait)
+	}
+	return false
+}

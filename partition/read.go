@@ -1,0 +1,124 @@
+package partition
+
+import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"cordwood/segment"
+)
+
+// ReadRequest is one partition of a consumer's fetch.
+type ReadRequest struct {
+	Offset           int64
+	LeaderEpoch      int32 // the leader epoch the client believes in; -1: not checked
+	LastFetchedEpoch int32 // epoch of the last record it has; -1: not checked
+	MaxBytes         int
+	Whole            bool // the first batch even if it alone is larger than MaxBytes (trap 27)
+	Committed        bool // read_committed: up to the last stable offset, with the aborted transactions
+}
+
+// ReadResult is the answer. Without an error the Slice must be released.
+type ReadResult struct {
+	HighWatermark, LastStable, LogStart int64 // -1 with an error
+	Epoch                               int32 // leader epoch it was read in, for Await
+	Slice                               segment.Slice
+	Aborted                             []segment.AbortedTxn
+	DivergingEpoch                      int32 // -1: the client's last epoch is in the log (KIP-320)
+	DivergingEnd                        int64
+	Err                                 error // a kerr code, or nil
+}
+
+// Read reads whole batches below the high watermark, or the last stable offset, without a lock.
+func (p *Partition) Read(r ReadRequest, out *ReadResult) {
+	for {
+		*out = ReadResult{DivergingEpoch: -1, DivergingEnd: -1}
+		st, refused := p.leading()
+		out.Epoch = st.epoch
+		if refused == nil {
+			refused = st.fence(r.LeaderEpoch)
+		}
+		if refused == nil {
+			refused = p.read(st, &r, out)
+		}
+		if p.standing.Load() != st { // the offsets may be another standing's
+			out.Slice.Release()
+			continue
+		}
+		if refused != nil {
+			out.Err = refused
+			out.HighWatermark, out.LastStable, out.LogStart = -1, -1, -1 // trap 29
+		}
+		return
+	}
+}
+
+func (p *Partition) read(st *standing, r *ReadRequest, out *ReadResult) *kerr.Error {
+	out.LastStable = p.lso.Load() // before the high watermark (P3)
+	out.HighWatermark = p.hw.Load()
+	out.LogStart = st.start()
+	if r.LastFetchedEpoch >= 0 {
+		if e, end := p.epochEnd(st, r.LastFetchedEpoch); e < r.LastFetchedEpoch || end < r.Offset {
+			if e < 0 {
+				return kerr.OffsetOutOfRange
+			}
+			out.DivergingEpoch, out.DivergingEnd = e, end
+			return nil
+		}
+	}
+	limit := out.HighWatermark
+	if r.Committed {
+		limit = out.LastStable
+	}
+	switch {
+	case r.Offset < out.LogStart, r.Offset > st.end():
+		return kerr.OffsetOutOfRange
+	case r.Offset >= limit: // trap 29: not an error up to the log end
+		return nil
+	}
+	return p.slice(st, r, limit, out)
+}
+
+func (p *Partition) slice(st *standing, r *ReadRequest, limit int64, out *ReadResult) *kerr.Error {
+	var err error
+	out.Slice, err = st.log.View().Slice(r.Offset, limit, r.MaxBytes, r.Whole)
+	if err == nil && r.Committed && out.Slice.Len() > 0 {
+		out.Aborted, err = st.log.AbortedIn(r.Offset, out.Slice.End()) // trap 25: only what overlaps
+		if err != nil {
+			out.Slice.Release()
+			out.Slice = segment.Slice{}
+		}
+	}
+	return p.readFailed(err)
+}
+
+// readFailed translates what a log answers. A damaged range or an I/O error concerns this range only (R16).
+func (p *Partition) readFailed(err error) *kerr.Error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, segment.ErrOutOfRange): // trimmed since we looked
+		return kerr.OffsetOutOfRange
+	case errors.Is(err, segment.ErrCorrupt):
+		return kerr.CorruptMessage
+	case errors.Is(err, segment.ErrClosed):
+		return kerr.NotLeaderForPartition
+	}
+	p.dir.readFailed(p, err)
+	return kerr.KafkaStorageError
+}
+
+// epochEnd answers where an epoch ends in the leader's log: the current one at the log end, whether or not it has
+// begun on disk.
+func (p *Partition) epochEnd(st *standing, epoch int32) (int32, int64) {
+	switch {
+	case epoch == st.epoch:
+		return epoch, st.end()
+	case epoch < 0 || epoch > st.epoch || st.log == nil:
+		return -1, -1
+	}
+	if last := st.log.LastEpoch(); last >= 0 && last <= epoch { // ours has not begun on disk, so it has no record
+		return last, st.epochStart
+	}
+	return st.log.EndOffsetFor(epoch)
+}

@@ -1,0 +1,56 @@
+package partition
+
+import "time"
+
+// Stats is what a Set counts. Counters only grow.
+type Stats struct {
+	Partitions, Leaders, Offline, UnderMinISR int
+	OpenFiles                                 int
+	Dirs                                      []DirStats
+}
+
+// DirStats is one directory's share.
+type DirStats struct {
+	Path     string
+	Online   bool
+	Replicas int64
+
+	Appends       int64 // writes to logs
+	Batches       int64 // accepted batches
+	AppendedBytes int64
+	Refused       int64 // appends refused by a full disk
+	ReadErrors    int64
+	Syncs         int64
+	SyncTime      time.Duration // sum
+	JournalRounds int64
+	JournalLogs   int64 // sum over the rounds
+	JournalTime   time.Duration
+}
+
+// Stats counts everything; it goes through all partitions.
+func (s *Set) Stats() Stats {
+	st := Stats{OpenFiles: s.files.Open()}
+	for p := range s.Each() {
+		st.Partitions++
+		switch role, _ := p.Role(); role {
+		case Leader:
+			st.Leaders++
+			if p.standing.Load().underMinISR {
+				st.UnderMinISR++
+			}
+		case Offline:
+			st.Offline++
+		}
+	}
+	for _, d := range s.dirs {
+		c := &d.counters
+		st.Dirs = append(st.Dirs, DirStats{
+			Path: d.path, Online: !d.isFailed(), Replicas: d.replicas.Load(),
+			Appends: c.appends.Load(), Batches: c.batches.Load(), AppendedBytes: c.bytes.Load(),
+			Refused: c.refused.Load(), ReadErrors: c.readErrors.Load(),
+			Syncs: c.syncs.Load(), SyncTime: time.Duration(c.syncTime.Load()),
+			JournalRounds: c.rounds.Load(), JournalLogs: c.roundLogs.Load(), JournalTime: time.Duration(c.roundTime.Load()),
+		})
+	}
+	return st
+}
