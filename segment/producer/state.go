@@ -1,93 +1,190 @@
 package producer
 
-import "cordwood/protocol/record"
+import (
+	"cmp"
+	"fmt"
+	"slices"
 
-// MaxProducers is how many producers one log remembers.
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"cordwood/protocol/record"
+)
+
+// MaxProducers is how many producers a log remembers unless SetLimit says otherwise.
 const MaxProducers = 100_000
 
-// State is the producers of one log. The zero value is not usable; see New.
-type State struct{}
+// State is the producers of one log. Make it with New or Decode.
+type State struct {
+	producers map[int64]*producer // made with the first producer
+	// Producers without an open transaction, in the order of their last use: the ones that may be forgotten.
+	oldest, newest *producer
+	txns           transactions
+	end            int64 // behind the last batch or marker of any producer
+	limit          int
+	undo           []undo // of the burst, newest last
+	burst          bool   // Begin was called, and neither Commit nor Rollback since
+	endBefore      int64  // end at Begin
+	dup            BatchMeta
+}
 
 // BatchMeta describes a batch that is in the log.
 type BatchMeta struct {
 	BaseOffset, LastOffset     int64
 	BaseSequence, LastSequence int32
-	Timestamp                  int64 // the batch's max timestamp
+	Timestamp                  int64 // its max timestamp
 }
 
-// CompletedTxn is a transaction that a marker ended.
-type CompletedTxn struct {
-	ProducerID  int64
-	FirstOffset int64
-	LastOffset  int64 // of the marker
-	LastStable  int64 // last stable offset once the marker is committed
-	Aborted     bool  // true: belongs into the .txnindex
-}
-
-// Info describes one producer, as DescribeProducers tells it.
+// Info describes one producer, as DescribeProducers tells it; -1 stands for none.
 type Info struct {
 	ProducerID       int64
 	Epoch            int16
 	LastSequence     int32
 	LastTimestamp    int64
 	CoordinatorEpoch int32
-	TxnFirstOffset   int64 // -1: no open transaction
+	TxnFirstOffset   int64
 }
 
 // New returns the state of an empty log.
-func New() *State { return &State{} }
+func New() *State { return &State{limit: MaxProducers} }
 
-// Check says what to do with a data batch of a client: append it (nil, nil), answer a duplicate with the original
-// batch's offsets and timestamp (dup, valid until the next call), or refuse it (kerr code).
-func (s *State) Check(b record.Batch, now int64) (dup *BatchMeta, err error) { return nil, nil }
-
-// CheckMarker says whether a control batch may be appended.
-func (s *State) CheckMarker(b record.Batch, c record.Control) error { return nil }
-
-// Begin starts a burst: Rollback undoes every Append since.
-func (s *State) Begin() {}
-
-// Rollback undoes the Appends since Begin (the write failed).
-func (s *State) Rollback() {}
-
-// Append takes a stamped data batch into the state. A batch below what is already in it is ignored, so that the
-// same batch may be applied again after the write.
-func (s *State) Append(b record.Batch, now int64) {}
-
-// CompleteTxn takes a stamped control batch into the state.
-func (s *State) CompleteTxn(b record.Batch, c record.Control, now int64) (CompletedTxn, bool) {
-	return CompletedTxn{}, false
+// SetLimit changes how many producers are remembered.
+func (s *State) SetLimit(n int) {
+	s.limit = max(n, 1)
+	for len(s.producers) > s.limit && s.oldest != nil {
+		s.forget(s.oldest)
+	}
 }
 
-// Apply takes any stamped batch into the state, as recovery and followers do: Append or, for a control batch,
-// ParseControl and CompleteTxn.
+// Check says what to do with a client's data batch: append it (nil, nil), answer it as a duplicate with the
+// original's offsets and timestamp (dup, valid until the next call), or refuse it (an error that wraps a kerr
+// code). The duplicate may itself not be committed yet, so its answer waits for the high watermark too (Z21).
+// Only the base offset and leader epoch of b are not looked at; now is in milliseconds.
+func (s *State) Check(b record.Batch, now int64) (dup *BatchMeta, err error) {
+	return s.check(b, now, false)
+}
+
+// CheckV2 is Check for a producer that runs transaction version 2: it bumps its epoch with every transaction, so
+// an unknown one can only be at its beginning (trap 20).
+func (s *State) CheckV2(b record.Batch, now int64) (dup *BatchMeta, err error) {
+	return s.check(b, now, true)
+}
+
+func (s *State) check(b record.Batch, now int64, v2 bool) (*BatchMeta, error) {
+	id := b.ProducerID()
+	if id < 0 {
+		return nil, nil
+	}
+	epoch, first := b.ProducerEpoch(), b.BaseSequence()
+	if epoch < 0 || first < 0 { // bad input 64
+		return nil, fmt.Errorf("producer %d sends epoch %d, sequence %d: %w", id, epoch, first, kerr.InvalidRecord)
+	}
+	p := s.producers[id]
+	if p == nil {
+		if v2 && first != 0 {
+			return nil, fmt.Errorf("unknown producer %d begins with sequence %d: %w", id, first,
+				kerr.OutOfOrderSequenceNumber)
+		}
+		return nil, nil
+	}
+	if epoch == p.epoch {
+		if old := p.find(first, b.LastSequence()); old != nil {
+			s.use(p, now)
+			s.dup = BatchMeta{
+				BaseOffset: old.lastOffset - int64(old.offsetDelta), LastOffset: old.lastOffset,
+				BaseSequence: first, LastSequence: old.lastSequence, Timestamp: old.timestamp,
+			}
+			return &s.dup, nil
+		}
+	}
+	if err := p.accepts(epoch, first); err != nil {
+		return nil, err
+	}
+	if p.txnFirst != none && !b.Transactional() {
+		return nil, fmt.Errorf("producer %d writes outside its open transaction: %w", id, kerr.InvalidTxnState)
+	}
+	return nil, nil
+}
+
+// Append takes a stamped data batch into the state (P2). The next Check of the same producer sees it, so the
+// batches of one burst are checked and appended one by one before they are written together.
+func (s *State) Append(b record.Batch, now int64) {
+	id := b.ProducerID()
+	if id < 0 || b.Control() {
+		return
+	}
+	p := s.producers[id]
+	if p != nil && b.LastOffset() < p.end {
+		return
+	}
+	if p == nil {
+		p = s.add(id)
+	} else {
+		s.remember(p, false)
+	}
+	p.begin(b.ProducerEpoch())
+	p.push(batch{
+		lastOffset: b.LastOffset(), timestamp: b.MaxTimestamp(),
+		lastSequence: b.LastSequence(), offsetDelta: b.LastOffsetDelta(),
+	})
+	s.advance(p, b, now)
+	if p.txnFirst == none && b.Transactional() {
+		s.unlink(p) // P3
+		p.txnFirst = b.BaseOffset()
+		s.txns.open(p.txnFirst)
+	}
+}
+
+// advance notes that p wrote b.
+func (s *State) advance(p *producer, b record.Batch, now int64) {
+	p.timestamp, p.end = b.MaxTimestamp(), b.NextOffset()
+	s.end = max(s.end, p.end)
+	s.use(p, now)
+}
+
+// Apply takes any stamped batch of the log into the state: recovery and followers call it for every batch, and so
+// does the leader after a write (P2). For a marker that ended a transaction it answers that transaction. What is
+// applied is in the log, so it ends a burst like Commit.
 func (s *State) Apply(b record.Batch, now int64) (txn CompletedTxn, completed bool, err error) {
-	return CompletedTxn{}, false, nil
+	s.Commit()
+	if b.ProducerID() < 0 {
+		return CompletedTxn{}, false, nil
+	}
+	if !b.Control() {
+		s.Append(b, now)
+		return CompletedTxn{}, false, nil
+	}
+	c, err := marker(b)
+	if err != nil {
+		return CompletedTxn{}, false, err
+	}
+	txn, completed = s.CompleteTxn(b, c, now)
+	return txn, completed, nil
 }
-
-// Expire forgets producers unused for maxAge (milliseconds).
-func (s *State) Expire(now, maxAge int64) {}
-
-// DropBefore forgets producers whose last batch is below the log start.
-func (s *State) DropBefore(logStart int64) {}
-
-// FirstUnstable is the first offset of the earliest transaction that is open, or whose marker is not committed yet.
-func (s *State) FirstUnstable() (offset int64, ok bool) { return 0, false }
-
-// Advance tells the high watermark: transactions whose marker is below it become stable.
-func (s *State) Advance(highWatermark int64) {}
-
-// LastStable is Advance and the last stable offset for this high watermark.
-func (s *State) LastStable(highWatermark int64) int64 { return highWatermark }
 
 // Len is the number of producers.
-func (s *State) Len() int { return 0 }
+func (s *State) Len() int { return len(s.producers) }
+
+// End is behind the last batch or marker of any producer in the state; 0 without any.
+func (s *State) End() int64 { return s.end }
 
 // Producers lists the producers by id.
-func (s *State) Producers() []Info { return nil }
+func (s *State) Producers() []Info {
+	infos := make([]Info, 0, len(s.producers))
+	for _, p := range s.sorted() {
+		infos = append(infos, Info{
+			ProducerID: p.id, Epoch: p.epoch, LastSequence: p.lastSequence(), LastTimestamp: p.timestamp,
+			CoordinatorEpoch: p.coordinatorEpoch, TxnFirstOffset: p.txnFirst,
+		})
+	}
+	return infos
+}
 
-// Encode is the state as a Kafka .snapshot file for the log end `end`; nil when the state already holds something at or above end.
-func (s *State) Encode(end int64) []byte { return nil }
-
-// Decode reads a .snapshot file.
-func Decode(b []byte) (*State, error) { return New(), nil }
+// sorted is the producers by id.
+func (s *State) sorted() []*producer {
+	all := make([]*producer, 0, len(s.producers))
+	for _, p := range s.producers {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *producer) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
