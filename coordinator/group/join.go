@@ -56,6 +56,7 @@ func (m *Machine) JoinGroup(req *kmsg.JoinGroupRequest, c Client, token uint64, 
 	defer m.settle(g)
 	if !m.hasRoom(g, req.MemberID) {
 		m.forget(g, req.MemberID)
+		m.maybeCompleteJoin(g)
 		return refuse(kerr.GroupMaxSizeReached, "")
 	}
 	var err *kerr.Error
@@ -122,7 +123,7 @@ func (m *Machine) hasRoom(g *group, memberID string) bool {
 	}
 }
 
-// forget drops a member or pending member without looking whether the join phase is over by that.
+// forget drops a member or pending member.
 func (m *Machine) forget(g *group, memberID string) {
 	if p := g.members[memberID]; p != nil {
 		m.remove(g, p)
