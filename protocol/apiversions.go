@@ -9,17 +9,17 @@ import (
 // change their behaviour on finalized ones, so only what is built is listed here
 // (trap 4): no group.version, transaction.version, share.version yet.
 const (
-	FeatureKRaft    = "kraft.version"
-	FeatureMetadata = "metadata.version"
+	FeatureKRaftVersion    = "kraft.version"
+	FeatureMetadataVersion = "metadata.version"
 
-	// KRaftLevel 1 is a controller quorum whose members can change (KIP-853).
-	KRaftLevel = 1
+	// KRaftVersion 1 is a controller quorum whose members can change (KIP-853).
+	KRaftVersion = 1
 
-	// MetadataLevel 33 is what Kafka calls 4.4-IV2, the last level of release
+	// MetadataVersion 33 is what Kafka calls 4.4-IV2, the last level of release
 	// 4.4. Levels 31-33 are 4.4-IV0 to IV2, 30 is 4.3-IV0, 29 is 4.2-IV1. What our
 	// controller writes has its own form; the level tells tools which Kafka
 	// release a cluster compares with.
-	MetadataLevel = 33
+	MetadataVersion = 33
 )
 
 // Feature is a feature and the levels this program can run at.
@@ -31,8 +31,8 @@ type Feature struct {
 // Features returns the features this program knows, by name.
 func Features() []Feature {
 	return []Feature{
-		{FeatureKRaft, 0, KRaftLevel},
-		{FeatureMetadata, MetadataLevel, MetadataLevel},
+		{FeatureKRaftVersion, 0, KRaftVersion},
+		{FeatureMetadataVersion, MetadataVersion, MetadataVersion},
 	}
 }
 

@@ -56,16 +56,16 @@ func TestOnlyProduceIsAdvertisedBelowWhatIsServed(t *testing.T) {
 // Trap 4: clients switch behaviour on finalized features.
 func TestApiVersionsCarriesOnlyFeaturesThatAreBuilt(t *testing.T) {
 	finalized := map[string]int16{
-		FeatureMetadata: MetadataLevel, FeatureKRaft: KRaftLevel, "transaction.version": 2, "group.version": 0,
+		FeatureMetadataVersion: MetadataVersion, FeatureKRaftVersion: KRaftVersion, "transaction.version": 2, "group.version": 0,
 	}
 	supported, got := features(NewApiVersionsResponse(4, Client, finalized, 17))
-	if len(supported) != 2 || supported[FeatureMetadata] != 33 || supported[FeatureKRaft] != 1 {
+	if len(supported) != 2 || supported[FeatureMetadataVersion] != 33 || supported[FeatureKRaftVersion] != 1 {
 		t.Errorf("supported %v", supported)
 	}
-	if len(got) != 2 || got[FeatureMetadata] != 33 || got[FeatureKRaft] != 1 {
+	if len(got) != 2 || got[FeatureMetadataVersion] != 33 || got[FeatureKRaftVersion] != 1 {
 		t.Errorf("finalized %v", got)
 	}
-	_, got = features(NewApiVersionsResponse(4, Client, map[string]int16{FeatureKRaft: 0}, 17))
+	_, got = features(NewApiVersionsResponse(4, Client, map[string]int16{FeatureKRaftVersion: 0}, 17))
 	if len(got) != 0 {
 		t.Errorf("level 0 is finalized: %v", got)
 	}
@@ -74,10 +74,10 @@ func TestApiVersionsCarriesOnlyFeaturesThatAreBuilt(t *testing.T) {
 func TestApiVersionsBelow4HidesFeaturesFromLevel0(t *testing.T) {
 	for version := int16(0); version <= 5; version++ {
 		supported, _ := features(NewApiVersionsResponse(version, Client, nil, 3))
-		if _, shown := supported[FeatureKRaft]; shown != (version >= 4) {
+		if _, shown := supported[FeatureKRaftVersion]; shown != (version >= 4) {
 			t.Errorf("v%d: kraft.version shown: %v", version, shown)
 		}
-		if supported[FeatureMetadata] != 33 {
+		if supported[FeatureMetadataVersion] != 33 {
 			t.Errorf("v%d: metadata.version not shown", version)
 		}
 	}
@@ -86,7 +86,7 @@ func TestApiVersionsBelow4HidesFeaturesFromLevel0(t *testing.T) {
 func TestApiVersionsRoundTripsInAllVersions(t *testing.T) {
 	for version := int16(0); version <= 5; version++ {
 		h := &Header{Key: int16(ApiVersions), Version: version, CorrelationID: 1}
-		frame := AppendResponse(nil, h, NewApiVersionsResponse(version, Client, map[string]int16{FeatureMetadata: 33}, 8))
+		frame := AppendResponse(nil, h, NewApiVersionsResponse(version, Client, map[string]int16{FeatureMetadataVersion: 33}, 8))
 		r := kmsg.NewPtrApiVersionsResponse()
 		r.Version = version
 		if err := r.ReadFrom(frame[8:]); err != nil || r.ErrorCode != 0 || len(r.ApiKeys) != 30 {
