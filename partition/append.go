@@ -26,9 +26,14 @@ type Append struct {
 // Append appends the batches that are acceptable, in order, under one lock and with one write. Batches that are not
 // get an Err of their own; a failed write is everybody's. It does not wait for other replicas or the disk: who wants
 // acks=all asks Acked.
-func (p *Partition) Append(items []*Append) {
+func (p *Partition) Append(items []*Append) { p.AppendIn(anyEpoch, items) }
+
+const anyEpoch = -1
+
+// AppendIn is Append for those who were told that they lead in that epoch: in another one nothing is appended.
+func (p *Partition) AppendIn(epoch int32, items []*Append) {
 	wall := p.set.cfg.Now()
-	hw, moved, want, err := p.append(items, wall)
+	hw, moved, want, err := p.append(epoch, items, wall)
 	if moved {
 		p.waiters.wake(hw)
 	}
@@ -42,10 +47,13 @@ func (p *Partition) Append(items []*Append) {
 
 // append is Append up to the unlock: the high watermark, whether it moved, whether the flusher is wanted, and the
 // error of the write.
-func (p *Partition) append(items []*Append, wall time.Time) (hw int64, moved, want bool, err error) {
+func (p *Partition) append(epoch int32, items []*Append, wall time.Time) (hw int64, moved, want bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st, refused, err := p.ready()
+	if refused == nil && epoch != anyEpoch && epoch != st.epoch {
+		refused = kerr.NotLeaderForPartition
+	}
 	if refused != nil {
 		for _, a := range items {
 			a.Epoch, a.LogStart, a.Err = st.epoch, -1, refused
@@ -70,6 +78,7 @@ func (p *Partition) append(items []*Append, wall time.Time) (hw int64, moved, wa
 		}
 		return 0, false, false, err
 	}
+	st.log.Producers().Commit()
 	p.dir.counters.appended(batches)
 	moved = p.advance(st, wall)
 	return p.hw.Load(), moved, st.durable || st.log.WritebackDue(), nil

@@ -38,6 +38,27 @@ func (s *Set) Close(ctx context.Context, brokerEpoch int64) error {
 	return err
 }
 
+// Abandon ends the set like a crash: nothing is synced or written, the next start recovers.
+func (s *Set) Abandon() error {
+	if s.running.Load() {
+		return errors.New("partition: abandoned while running")
+	}
+	var errs []error
+	for p := range s.Each() {
+		p.retreat(kerr.NotLeaderForPartition)
+	}
+	for _, d := range s.dirs {
+		for l := range s.logs(d) {
+			errs = append(errs, l.Close(false))
+		}
+		if d.journal != nil {
+			errs = append(errs, d.journal.Close())
+		}
+	}
+	s.unlock()
+	return errors.Join(errs...)
+}
+
 func (d *directory) close(ctx context.Context, brokerEpoch int64) error {
 	if err := d.failed.Load(); err != nil {
 		return *err
