@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -71,12 +72,13 @@ func (m *Memory) give(n int64) {
 // input is the read buffer of one connection; its reader owns it.
 type input struct {
 	mem     *Memory
-	buf     *buffer // nil while the connection naps
-	r, w    int     // unread bytes are buf.b[r:w]
-	full    bool    // the last read filled the buffer: the client sends faster than we read
-	reads   int     // since peak was last reset
-	peak    int     // most bytes in the buffer since then
-	charged int64   // taken from mem
+	gauge   *atomic.Int64 // bytes of all buffers of the listener
+	buf     *buffer       // nil while the connection naps
+	r, w    int           // unread bytes are buf.b[r:w]
+	full    bool          // the last read filled the buffer: the client sends faster than we read
+	reads   int           // since peak was last reset
+	peak    int           // most bytes in the buffer since then
+	charged int64         // taken from mem
 }
 
 // shrinkAfter is the number of reads over which a buffer must have been mostly empty to become smaller.
@@ -165,8 +167,10 @@ func (in *input) swap(b *buffer) {
 	n := 0
 	if in.buf != nil {
 		n = copy(b.b, in.bytes())
+		in.gauge.Add(-int64(len(in.buf.b)))
 		putBuffer(in.buf)
 	}
+	in.gauge.Add(int64(len(b.b)))
 	in.buf, in.r, in.w = b, 0, n
 	in.refund()
 }
@@ -186,6 +190,7 @@ func (in *input) refund() {
 // release gives the buffer back; there must be no unread bytes that anybody still wants.
 func (in *input) release() {
 	if in.buf != nil {
+		in.gauge.Add(-int64(len(in.buf.b)))
 		putBuffer(in.buf)
 	}
 	in.buf, in.r, in.w, in.full, in.reads, in.peak = nil, 0, 0, false, 0, 0

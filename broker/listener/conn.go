@@ -85,7 +85,7 @@ func newConn(l *Listener, nc net.Conn, id uint64, peer netip.Addr) *Conn {
 	c.q.init()
 	c.wake = func() { signal(c.q.wake) }
 	c.out.init(nc, l.cfg.WriteTimeout, &l.counts)
-	c.in.mem = l.cfg.Memory
+	c.in.mem, c.in.gauge = l.cfg.Memory, &l.counts.buffers
 	return c
 }
 

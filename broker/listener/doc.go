@@ -38,7 +38,7 @@
 // drains: what is queued gets DrainTimeout to be answered. A read or write error, a timeout or a panic: at once. Then the
 // context ends, the socket is closed, what is left in the queue is dropped (Done), the session is closed.
 //
-// Cost of an idle connection: two kilobytes and one or two sleeping goroutines. The read buffer is given back after ten
+// Cost of an idle connection: below ten kilobytes, stacks included. The read buffer is given back after ten
 // quiet seconds and the write buffer after each write.
 //
 // Goroutines: one accept loop per listener, a reader and perhaps a writer per connection; Run waits for all of them.

@@ -234,9 +234,13 @@ var (
 func (c *Conn) readLimit(start time.Time) time.Time {
 	in := &c.in
 	switch {
-	case in.w > in.r: // a frame has begun (bad inputs 6, 131)
+	case in.w > in.r: // a frame has begun: silence ends it (bad input 6), and so do bytes that trickle (131)
 		earned := time.Duration(in.w-in.r) * time.Second / minRate
-		return c.frameStart.Add(c.l.cfg.FrameTimeout + earned)
+		all, silent := c.frameStart.Add(c.l.cfg.FrameTimeout+earned), start.Add(c.l.cfg.FrameTimeout)
+		if all.Before(silent) {
+			return all
+		}
+		return silent
 	case in.buf != nil:
 		return start.Add(min(napAfter, c.l.cfg.IdleTimeout))
 	}

@@ -62,6 +62,7 @@ type counters struct {
 	accepted, acceptErrors atomic.Int64
 	requests, bursts       atomic.Int64
 	bytesIn, bytesOut      atomic.Int64
+	buffers                atomic.Int64
 	closed                 [reasons]atomic.Int64
 	refused                [refusals]atomic.Int64
 }
@@ -72,6 +73,7 @@ type Stats struct {
 	Accepted, AcceptErrors int64
 	Requests, Bursts       int64
 	BytesIn, BytesOut      int64
+	BufferBytes            int64            // held by read buffers at present
 	Closed                 map[string]int64 // connections ended or not let in, by reason: a small fixed set
 	Refused                map[string]int64 // requests that closed their connection, by protocol.Reason
 }
@@ -89,6 +91,7 @@ func (l *Listener) Stats() Stats {
 		Bursts:       l.counts.bursts.Load(),
 		BytesIn:      l.counts.bytesIn.Load(),
 		BytesOut:     l.counts.bytesOut.Load(),
+		BufferBytes:  l.counts.buffers.Load(),
 		Closed:       map[string]int64{},
 		Refused:      map[string]int64{},
 	}
