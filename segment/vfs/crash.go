@@ -73,7 +73,7 @@ func (m *Mem) CrashClone(rng *rand.Rand) *Mem {
 		if copies[n] != nil {
 			return copies[n]
 		}
-		c := &inode{mode: n.mode, changed: n.changed}
+		c := &inode{number: n.number, mode: n.mode, changed: n.changed}
 		copies[n] = c
 		if !n.mode.IsDir() {
 			c.data = n.data.crash(rng)
@@ -86,7 +86,7 @@ func (m *Mem) CrashClone(rng *rand.Rand) *Mem {
 		c.names.durable = maps.Clone(c.names.live)
 		return c
 	}
-	return &Mem{root: visit(m.root), locks: map[string]bool{}, free: m.free}
+	return &Mem{root: visit(m.root), locks: map[string]bool{}, numbers: m.numbers, free: m.free}
 }
 
 // KillClone returns what a killed process (kill -9) leaves: everything written, as unsynced as it was. Locks are
@@ -107,7 +107,7 @@ func (m *Mem) KillClone() *Mem {
 		if c, ok := copies[n]; ok {
 			return c
 		}
-		c := &inode{mode: n.mode, changed: n.changed}
+		c := &inode{number: n.number, mode: n.mode, changed: n.changed}
 		copies[n] = c
 		if n.mode.IsDir() {
 			c.names.live, c.names.durable = names(n.names.live), names(n.names.durable)
@@ -116,7 +116,7 @@ func (m *Mem) KillClone() *Mem {
 		}
 		return c
 	}
-	k := &Mem{root: visit(m.root), locks: map[string]bool{}, free: m.free}
+	k := &Mem{root: visit(m.root), locks: map[string]bool{}, numbers: m.numbers, free: m.free}
 	for _, op := range m.pending {
 		op.from, op.to, op.node = visit(op.from), visit(op.to), visit(op.node)
 		k.pending = append(k.pending, op)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ type Mem struct {
 	root    *inode
 	pending []nameOp        // changes of names that no SyncDir has covered, oldest first
 	locks   map[string]bool // lock files held, by cleaned name
+	numbers uint64          // the last inode number given
 	free    uint64          // what Free answers
 }
 
@@ -39,6 +41,7 @@ type SyncPoint struct {
 
 // inode is a file or a directory; live is what a process sees, durable what survives.
 type inode struct {
+	number  uint64 // never used twice; clones keep it
 	mode    fs.FileMode
 	changed time.Time
 	names   struct{ live, durable map[string]*inode } // directory
@@ -47,11 +50,18 @@ type inode struct {
 
 // NewMem returns an empty Mem.
 func NewMem() *Mem {
-	return &Mem{root: newDir(0o700), locks: map[string]bool{}, free: 1 << 40}
+	m := &Mem{locks: map[string]bool{}, free: 1 << 40}
+	m.root = m.newDir(0o700)
+	return m
 }
 
-func newDir(perm fs.FileMode) *inode {
-	d := &inode{mode: fs.ModeDir | perm&0o700, changed: time.Now()}
+func (m *Mem) newInode(mode fs.FileMode) *inode {
+	m.numbers++
+	return &inode{number: m.numbers, mode: mode, changed: time.Now()}
+}
+
+func (m *Mem) newDir(perm fs.FileMode) *inode {
+	d := m.newInode(fs.ModeDir | perm&0o700)
 	d.names.live, d.names.durable = map[string]*inode{}, map[string]*inode{}
 	return d
 }
@@ -139,7 +149,7 @@ func (m *Mem) Open(name string, flag int, perm os.FileMode) (File, error) {
 	case n == nil && flag&os.O_CREATE == 0:
 		return fail(unix.ENOENT)
 	case n == nil:
-		n = &inode{mode: perm.Perm() & 0o600, changed: time.Now()}
+		n = m.newInode(perm.Perm() & 0o600)
 		m.change(nameOp{to: dir, newname: base, node: n})
 	case flag&(os.O_CREATE|os.O_EXCL) == os.O_CREATE|os.O_EXCL:
 		return fail(unix.EEXIST)
@@ -164,7 +174,7 @@ func (m *Mem) MkdirAll(name string, perm os.FileMode) error {
 		}
 		child := d.names.live[part]
 		if child == nil {
-			child = newDir(perm)
+			child = m.newDir(perm)
 			m.change(nameOp{to: d, newname: part, node: child})
 		}
 		if !child.mode.IsDir() {
@@ -338,13 +348,14 @@ func (l *memLock) Close() error {
 // memInfo is fs.FileInfo as of the moment it was asked for.
 type memInfo struct {
 	name    string
+	number  uint64
 	size    int64
 	mode    fs.FileMode
 	changed time.Time
 }
 
 func newInfo(name string, n *inode) memInfo {
-	return memInfo{name: name, size: n.data.live.size, mode: n.mode, changed: n.changed}
+	return memInfo{name: name, number: n.number, size: n.data.live.size, mode: n.mode, changed: n.changed}
 }
 
 func (i memInfo) Name() string       { return i.name }
@@ -352,4 +363,6 @@ func (i memInfo) Size() int64        { return i.size }
 func (i memInfo) Mode() fs.FileMode  { return i.mode }
 func (i memInfo) ModTime() time.Time { return i.changed }
 func (i memInfo) IsDir() bool        { return i.mode.IsDir() }
-func (i memInfo) Sys() any           { return nil }
+
+// Sys tells the inode number, which stays with a file through renames.
+func (i memInfo) Sys() any { return &syscall.Stat_t{Ino: i.number} }
