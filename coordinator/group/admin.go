@@ -91,6 +91,7 @@ func (m *Machine) DeleteGroup(id string, now time.Time) machine.Result {
 	if g.hard.meta != nil {
 		m.emit(machine.Entry{Key: groupKey(id)})
 	}
+	m.sortEntries(0)
 	for member := range g.pending {
 		m.unpend(g, member)
 	}

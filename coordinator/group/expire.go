@@ -10,11 +10,13 @@ import (
 // a group that only keeps offsets some time after the commit, and so do those of topics that a Stable group of consumers
 // does not subscribe to. An Empty group without offsets goes.
 func (m *Machine) expireOffsets() {
+	n := len(m.out.Entries)
 	for _, g := range m.groups {
 		if m.expireGroup(g) && g.state == Empty && g.hard.meta != nil && len(g.pending) == 0 {
 			m.emit(machine.Entry{Key: groupKey(g.id)})
 		}
 	}
+	m.sortEntries(n)
 }
 
 // expireGroup says whether no offset is left.
@@ -63,5 +65,6 @@ func (m *Machine) TopicsDeleted(topics []Topic, now time.Time) machine.Result {
 			}
 		}
 	}
+	m.sortEntries(0)
 	return m.end(len(m.out.Entries))
 }

@@ -1,9 +1,11 @@
 package group
 
 import (
+	"bytes"
 	"encoding/hex"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,6 +144,11 @@ func (m *Machine) answer(token uint64, reply any) {
 }
 
 func (m *Machine) emit(e machine.Entry) { m.out.Entries = append(m.out.Entries, e) }
+
+// sortEntries makes the order of what was emitted since n repeatable.
+func (m *Machine) sortEntries(n int) {
+	slices.SortFunc(m.out.Entries[n:], func(a, b machine.Entry) int { return bytes.Compare(a.Key, b.Key) })
+}
 
 func (m *Machine) event(g *group, what, why string) {
 	m.out.Effects = append(m.out.Effects, Event{g.id, g.generation, len(g.members), what, why})
