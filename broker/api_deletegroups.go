@@ -18,7 +18,7 @@ func (b *Broker) deleteGroups(ctx context.Context, r *request) (kmsg.Response, e
 		out := kmsg.NewDeleteGroupsResponseGroup()
 		out.Group = name
 		reply, err := b.onGroup(ctx, name, func(m *group.Machine, _ uint64, now time.Time) machine.Result {
-			return m.DeleteGroup(q.Version, name, now)
+			return m.DeleteGroup(name, now)
 		})
 		if err != nil {
 			out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)

@@ -30,8 +30,8 @@ func (b *Broker) describeProducers(_ context.Context, r *request) (kmsg.Response
 			}
 			for _, s := range producers {
 				d := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
-				d.ProducerID, d.ProducerEpoch, d.LastSequence = s.ID, int32(s.Epoch), s.LastSequence
-				d.LastTimestamp, d.CoordinatorEpoch, d.CurrentTxnStartOffset = s.LastTimestamp, s.CoordinatorEpoch, s.TxnStart
+				d.ProducerID, d.ProducerEpoch, d.LastSequence = s.ProducerID, int32(s.Epoch), s.LastSequence
+				d.LastTimestamp, d.CoordinatorEpoch, d.CurrentTxnStartOffset = s.LastTimestamp, s.CoordinatorEpoch, s.TxnFirstOffset
 				a.ActiveProducers = append(a.ActiveProducers, d)
 			}
 			out.Partitions = append(out.Partitions, a)

@@ -84,7 +84,7 @@ func unknownTopic(name string) kmsg.DescribeTopicPartitionsResponseTopic {
 }
 
 func (s *session) describePartition(img *metadata.Image, t *metadata.Topic, i int) kmsg.DescribeTopicPartitionsResponseTopicPartition {
-	p := &t.Partitions[i]
+	p := t.Partitions[i]
 	out := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	out.Partition, out.LeaderID, out.LeaderEpoch = int32(i), int32(p.Leader), p.LeaderEpoch
 	out.Replicas, out.ISR = int32s(p.Replicas), int32s(p.ISR)

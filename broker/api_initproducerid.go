@@ -72,8 +72,8 @@ func (p *producerIDs) next(ctx context.Context, b *Broker) (int64, error) {
 		mine := make(chan struct{})
 		p.asking = mine
 		p.mu.Unlock()
-		block, err := decided(ctx, b, func(img *metadata.Image, _ time.Time) (decide.Outcome[decide.AllocateProducerIDsReply], error) {
-			return decide.AllocateProducerIDs(img, decide.AllocateProducerIDsRequest{Broker: b.cfg.NodeID, BrokerEpoch: b.epoch.Load()})
+		block, err := decided(ctx, b, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.AllocateProducerIDsReply], error) {
+			return decide.AllocateProducerIDs(img, decide.AllocateProducerIDsRequest{Broker: b.cfg.NodeID, Epoch: b.epoch.Load()}, now)
 		})
 		p.mu.Lock()
 		if err == nil {

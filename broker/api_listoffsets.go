@@ -70,6 +70,6 @@ func (b *Broker) listOffset(q *kmsg.ListOffsetsRequest, topic string, in *kmsg.L
 		return noOffset(in.Partition, err)
 	}
 	out := noOffset(in.Partition, nil)
-	out.Offset, out.Timestamp, out.LeaderEpoch = found.Offset, found.Timestamp, found.Epoch
+	out.Offset, out.Timestamp, out.LeaderEpoch = found.Offset, found.Timestamp, found.LeaderEpoch
 	return out
 }

@@ -138,7 +138,7 @@ func (b *Broker) describeTopic(r *request, img *metadata.Image, t *metadata.Topi
 	}
 	out.Partitions = make([]kmsg.MetadataResponseTopicPartition, 0, len(t.Partitions))
 	for i := range t.Partitions {
-		p := &t.Partitions[i]
+		p := t.Partitions[i]
 		m := kmsg.NewMetadataResponseTopicPartition()
 		m.Partition, m.Leader, m.LeaderEpoch = int32(i), int32(p.Leader), p.LeaderEpoch
 		m.Replicas, m.ISR = int32s(p.Replicas), int32s(p.ISR)

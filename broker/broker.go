@@ -52,6 +52,7 @@ type Broker struct {
 	stopping  atomic.Bool
 	producers producerIDs
 	tasks     chan func(context.Context)
+	fatal     chan error // why the process must end
 }
 
 // Addrs is where a running broker listens; the port file holds it as JSON.
@@ -83,7 +84,7 @@ func Open(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, codecs: compress.New(), metrics: new(metrics),
 		sessions: newFetchSessions(cfg.FetchSessions), previousEpoch: -1,
-		tasks: make(chan func(context.Context), 1024),
+		tasks: make(chan func(context.Context), 1024), fatal: make(chan error, 1),
 	}
 	b.publish(metadata.Empty())
 	b.handlers = b.dispatchTable()

@@ -17,10 +17,11 @@ type collector struct {
 	process prometheus.Collector
 	runtime prometheus.Collector
 
-	build, ready, connections, accepted, closed                    *prometheus.Desc
+	build, ready, connections, accepted, closed, refused           *prometheus.Desc
 	requests, requestBytes, latency                                *prometheus.Desc
 	bytesIn, recordsIn, batchesIn, failed, duplicates, bytesOut    *prometheus.Desc
-	topics, partitions, leaders, offline, underMinISR, logBytes    *prometheus.Desc
+	topics, partitions, leaders, offline, underMinISR              *prometheus.Desc
+	dirOnline, appended                                            *prometheus.Desc
 	flushes, flushSeconds, sessions, openFiles, imageIndex, active *prometheus.Desc
 }
 
@@ -39,6 +40,8 @@ func newCollector(b *Broker) *collector {
 		accepted:    d("connections_accepted_total", "Connections accepted.", "listener"),
 		closed:      d("connections_closed_total", "Connections closed by this broker, by reason.", "listener", "reason"),
 
+		refused: d("connections_refused_requests_total", "Requests that closed their connection, by reason.", "listener", "reason"),
+
 		requests:     d("kafka_requests_total", "Requests received.", "api"),
 		requestBytes: d("kafka_request_bytes_total", "Bytes of requests received.", "api"),
 		latency:      d("kafka_request_latency_seconds", "Time from the arrival of a request to its answer.", "api"),
@@ -55,10 +58,11 @@ func newCollector(b *Broker) *collector {
 		leaders:     d("partition_leaders", "Partitions led here."),
 		offline:     d("offline_partitions", "Partitions of the cluster without a leader."),
 		underMinISR: d("under_min_isr_partitions", "Partitions of the cluster whose in-sync set is below the minimum."),
-		logBytes:    d("log_bytes", "Bytes of all logs hosted here."),
+		dirOnline:   d("log_dir_online", "1 while a data directory works.", "dir"),
+		appended:    d("log_appended_bytes_total", "Bytes appended to logs.", "dir"),
 
-		flushes:      d("fsync_rounds_total", "Group commits."),
-		flushSeconds: d("fsync_seconds_total", "Time spent in fsync."),
+		flushes:      d("fsync_total", "fsyncs of logs, and of the journal that stands in for many.", "dir", "file"),
+		flushSeconds: d("fsync_seconds_total", "Time spent in them.", "dir", "file"),
 		sessions:     d("fetch_sessions", "Incremental fetch sessions."),
 		openFiles:    d("open_log_files", "Log files held open."),
 		imageIndex:   d("metadata_index", "Raft index of this broker's metadata image."),
@@ -117,7 +121,7 @@ func (c *collector) collectCluster(ch chan<- prometheus.Metric) {
 	var offline, under float64
 	for t := range img.Topics() {
 		for i := range t.Partitions {
-			p := &t.Partitions[i]
+			p := t.Partitions[i]
 			if p.Leader < 0 {
 				offline++
 			}
@@ -151,5 +155,34 @@ func init() {
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		Version = info.Main.Version
+	}
+}
+
+func (c *collector) collectListeners(ch chan<- prometheus.Metric) {
+	for _, l := range c.b.listeners {
+		s := l.l.Stats()
+		gauge(ch, c.connections, float64(s.Open), l.cfg.Name)
+		counter(ch, c.accepted, float64(s.Accepted), l.cfg.Name)
+		for reason, n := range s.Closed {
+			counter(ch, c.closed, float64(n), l.cfg.Name, reason)
+		}
+		for reason, n := range s.Refused {
+			counter(ch, c.refused, float64(n), l.cfg.Name, reason)
+		}
+	}
+}
+
+func (c *collector) collectLogs(ch chan<- prometheus.Metric) {
+	s := c.b.partitions.Stats()
+	gauge(ch, c.partitions, float64(s.Partitions))
+	gauge(ch, c.leaders, float64(s.Leaders))
+	gauge(ch, c.openFiles, float64(s.OpenFiles))
+	for _, d := range s.Dirs {
+		gauge(ch, c.dirOnline, boolean(d.Online), d.Path)
+		counter(ch, c.appended, float64(d.AppendedBytes), d.Path)
+		counter(ch, c.flushes, float64(d.Syncs), d.Path, "log")
+		counter(ch, c.flushSeconds, d.SyncTime.Seconds(), d.Path, "log")
+		counter(ch, c.flushes, float64(d.JournalRounds), d.Path, "journal")
+		counter(ch, c.flushSeconds, d.JournalTime.Seconds(), d.Path, "journal")
 	}
 }

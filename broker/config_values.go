@@ -59,7 +59,7 @@ func boolTo(field func(*Config) *bool) func(*Config, string) error {
 }
 
 // intTo sets an integer field; what counts as "no limit" in Kafka (2^31-1) stays that number.
-func intTo[T int | int16 | int32 | int64](least, most int64, field func(*Config) *T) func(*Config, string) error {
+func intTo[T ~int | ~int16 | ~int32 | ~int64](least, most int64, field func(*Config) *T) func(*Config, string) error {
 	return func(c *Config, value string) error {
 		n, err := parseInt(value, least, most)
 		if err == nil {

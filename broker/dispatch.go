@@ -1,11 +1,12 @@
 package broker
 
+import "cordwood/protocol"
+
 // Kafka's api keys that the dispatch names itself; the others stand in dispatchTable only.
 const (
-	keyProduce     = 0
-	keyFetch       = 1
-	keyApiVersions = 18
-	keyRaftStream  = 20000
+	keyProduce     = int16(protocol.Produce)
+	keyFetch       = int16(protocol.Fetch)
+	keyApiVersions = int16(protocol.ApiVersions)
 )
 
 // dispatchTable is one row per served key; Produce and Fetch have replies of their own.
@@ -41,6 +42,5 @@ func (b *Broker) dispatchTable() map[int16]*api {
 		61:             inline(b.describeProducers),
 		74:             inline(b.listConfigResources),
 		75:             inline(b.describeTopicPartitions),
-		20001:          blocking(b.fetchMetadata),
 	}
 }

@@ -47,7 +47,7 @@ func (b *Broker) onShard(ctx context.Context, partition int32, op groupOp) (any,
 
 // client is the identity a coordinator remembers of a member.
 func (r *request) client() group.Client {
-	return group.Client{ID: r.clientID(), Host: "/" + r.s.c.RemoteIP()}
+	return group.Client{ID: r.clientID(), Host: "/" + r.s.remoteHost()}
 }
 
 // named gives the topics of a commit or fetch by id their names, which is what groups store. A topic id that is
@@ -83,7 +83,7 @@ func (b *Broker) joinGroup(ctx context.Context, r *request) (kmsg.Response, erro
 func (b *Broker) syncGroup(ctx context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.SyncGroupRequest)
 	reply, err := b.onGroup(ctx, q.Group, func(m *group.Machine, token uint64, now time.Time) machine.Result {
-		return m.SyncGroup(q, r.client(), token, now)
+		return m.SyncGroup(q, token, now)
 	})
 	if err != nil {
 		resp := q.ResponseKind().(*kmsg.SyncGroupResponse)

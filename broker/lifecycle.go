@@ -97,6 +97,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	var failure error
 	select {
 	case <-ctx.Done():
+	case failure = <-b.fatal:
 	case m := <-rs.failed:
 		failure = fmt.Errorf("%s ended: %w", m.name, m.err)
 		b.log.Error("a room ended", zap.String("room", m.name), zap.Error(m.err))

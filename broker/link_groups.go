@@ -18,13 +18,13 @@ import (
 // groupLog gives a coordinator shard its partition of the offsets topic: appends with acks=all, and reads below the
 // high watermark.
 type groupLog struct {
-	b *Broker
-	p *partition.Partition
+	p     *partition.Partition
+	epoch int32
 }
 
 func (l groupLog) Append(batch record.Batch) (last int64, epoch int32, err error) {
 	a := partition.Append{Batch: batch, Acks: -1}
-	l.p.Append([]*partition.Append{&a})
+	l.p.AppendIn(l.epoch, []*partition.Append{&a})
 	return a.Last, a.Epoch, a.Err
 }
 
@@ -128,7 +128,7 @@ func (b *Broker) moveShards(old, img *metadata.Image) {
 			continue
 		}
 		if p := b.partitions.ByID(after.ID, int32(i)); p != nil {
-			b.groups.Elected(int32(i), is.LeaderEpoch, groupLog{b, p})
+			b.groups.Elected(int32(i), is.LeaderEpoch, groupLog{p, is.LeaderEpoch})
 		} else {
 			b.log.Error("led partition of the offsets topic is not hosted", zap.Int("partition", i))
 		}
@@ -149,14 +149,14 @@ func (b *Broker) forgetTopics(old, img *metadata.Image) {
 	if len(deleted) == 0 {
 		return
 	}
-	var names []string
+	var gone []group.Topic
 	for _, t := range deleted {
-		names = append(names, t.Name)
+		gone = append(gone, group.Topic{Name: t.Name, ID: t.ID})
 	}
 	for _, shard := range b.groups.Led() {
 		b.background(func(ctx context.Context) {
 			_, err := b.onShard(ctx, shard, func(m *group.Machine, _ uint64, now time.Time) machine.Result {
-				return m.TopicsDeleted(names, now)
+				return m.TopicsDeleted(gone, now)
 			})
 			if err != nil && !ended(err) {
 				b.log.Warn("offsets of deleted topics", zap.Int32("shard", shard), zap.Error(err))

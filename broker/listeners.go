@@ -104,6 +104,14 @@ func splitAddr(addr string) (string, int32, error) {
 	return host, int32(port), nil
 }
 
+// remoteHost is the client's address without its port.
+func (s *session) remoteHost() string {
+	if a, ok := addrPort(s.c.RemoteAddr()); ok {
+		return a.Addr().String()
+	}
+	return s.c.RemoteAddr().String()
+}
+
 // advertised is the address of a broker for the client of this connection: as registered for this listener, or, for
 // this broker under advertised.listeners=auto, the address by which the client evidently came in.
 func (s *session) advertised(broker *metadata.Broker) (host string, port int32, ok bool) {

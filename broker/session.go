@@ -87,8 +87,6 @@ func (s *session) start(body []byte, size int) error {
 	switch s.header.Key {
 	case keyFetch:
 		return s.startFetch(body)
-	case keyRaftStream:
-		return s.takeOver()
 	default:
 		return s.startPlain(body)
 	}

@@ -1,0 +1,209 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"cordwood/metadata"
+	"cordwood/partition"
+	"cordwood/segment"
+	"cordwood/segment/vfs"
+)
+
+// dataDir is one of log.dirs and what its meta.properties say.
+type dataDir struct {
+	path string
+	id   metadata.DirID
+	meta segment.Meta
+}
+
+// journalLimit bounds the group-commit journal of a data directory.
+const journalLimit = 256 << 20
+
+// openDirs makes and reads the data directories. An empty one is given an id; one of another cluster or node stops
+// the start (bad input 149).
+func (b *Broker) openDirs() error {
+	for _, path := range b.cfg.LogDirs {
+		d, err := b.openDir(path)
+		if err != nil {
+			return err
+		}
+		b.dirs = append(b.dirs, d)
+	}
+	cluster := ""
+	for _, d := range b.dirs {
+		if d.meta.ClusterID == "" {
+			continue
+		}
+		if cluster != "" && cluster != d.meta.ClusterID {
+			return fmt.Errorf("%w: log.dirs: %s belongs to cluster %s, another directory to %s; give each cluster directories of its own",
+				ErrConfig, d.path, d.meta.ClusterID, cluster)
+		}
+		cluster = d.meta.ClusterID
+	}
+	if cluster != "" && b.cfg.ClusterID != "" && cluster != b.cfg.ClusterID {
+		return fmt.Errorf("%w: log.dirs: the data belongs to cluster %s, not to %s", ErrConfig, cluster, b.cfg.ClusterID)
+	}
+	return nil
+}
+
+func (b *Broker) openDir(path string) (dataDir, error) {
+	d := dataDir{path: path}
+	if err := vfs.MkdirAllSync(b.cfg.FS, path); err != nil {
+		return d, fmt.Errorf("%w: log.dirs=%s: %w", ErrDisk, path, err)
+	}
+	// The partition set takes this lock for good; here it guards the first writing of meta.properties.
+	lock, err := b.cfg.FS.Lock(filepath.Join(path, ".lock"))
+	if err != nil {
+		return d, lockError(path, err)
+	}
+	defer lock.Close()
+	meta, found, err := segment.ReadMeta(b.cfg.FS, path)
+	switch {
+	case err != nil:
+		return d, fmt.Errorf("%w: %s: %w", ErrConfig, filepath.Join(path, "meta.properties"), err)
+	case found && meta.NodeID != int32(b.cfg.NodeID):
+		return d, fmt.Errorf("%w: node.id=%d: %s belongs to node %d; set node.id=%d or choose another directory",
+			ErrConfig, b.cfg.NodeID, path, meta.NodeID, meta.NodeID)
+	case !found:
+		meta = segment.Meta{NodeID: int32(b.cfg.NodeID), ClusterID: b.cfg.ClusterID}
+		if _, err := rand.Read(meta.DirectoryID[:]); err != nil {
+			return d, err
+		}
+		if err := segment.WriteMeta(b.cfg.FS, path, meta); err != nil {
+			return d, fmt.Errorf("%w: %s: %w", ErrDisk, path, err)
+		}
+	}
+	d.id, d.meta = meta.DirectoryID, meta
+	return d, nil
+}
+
+// lockError names the process that holds a directory.
+func lockError(path string, err error) error {
+	var locked *vfs.LockedError
+	if errors.As(err, &locked) {
+		return fmt.Errorf("%w: %s is in use by process %d; stop it or choose another directory", ErrLocked, path, locked.PID)
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w: log.dirs=%s: %w", ErrDisk, path, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrDisk, path, err)
+}
+
+// clusterID is the cluster the data belongs to; empty before the first start.
+func (b *Broker) clusterID() string {
+	for _, d := range b.dirs {
+		if d.meta.ClusterID != "" {
+			return d.meta.ClusterID
+		}
+	}
+	return b.cfg.ClusterID
+}
+
+// recordCluster writes the cluster's id into every meta.properties that lacks it, once it is known.
+func (b *Broker) recordCluster(ctx context.Context) error {
+	if err := b.awaitImage(ctx, uint64(b.epoch.Load())); err != nil {
+		return err
+	}
+	id := b.image().ClusterID()
+	for i := range b.dirs {
+		d := &b.dirs[i]
+		if d.meta.ClusterID == id {
+			continue
+		}
+		d.meta.ClusterID = id
+		if err := segment.WriteMeta(b.cfg.FS, d.path, d.meta); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrDisk, d.path, err)
+		}
+	}
+	return nil
+}
+
+// openPartitions locks the directories and recovers the logs in them.
+func (b *Broker) openPartitions() error {
+	began := time.Now()
+	set, err := partition.Open(partition.Config{
+		Self: b.cfg.NodeID, Dirs: b.cfg.LogDirs, FS: b.cfg.FS, Codecs: b.codecs, Log: b.log.Named("partitions"), Now: b.cfg.Now,
+		Defaults: b.cfg.Topic, JournalLimit: journalLimit, RecoveryThreads: b.cfg.RecoveryThreads, DiskStall: b.cfg.DiskStall,
+		CheckpointInterval: b.cfg.CheckpointInterval, RetentionInterval: b.cfg.RetentionCheck, InitialDelay: b.cfg.InitialTaskDelay,
+		Progress: b.recovering(), DirFailed: b.dirFailed,
+	})
+	if err != nil {
+		var locked *vfs.LockedError
+		if errors.As(err, &locked) {
+			return lockError(filepath.Dir(locked.Name), err)
+		}
+		return fmt.Errorf("%w: %w", ErrDisk, err)
+	}
+	b.partitions = set
+	b.previousEpoch = cleanEpoch(set.Directories())
+	b.log.Info("logs opened", zap.Duration("took", time.Since(began)), zap.Bool("clean", b.previousEpoch >= 0))
+	return nil
+}
+
+// cleanEpoch is the broker epoch of the last clean stop, -1 unless every directory tells of the same one (R1).
+func cleanEpoch(dirs []partition.Directory) int64 {
+	epoch := int64(-1)
+	for i, d := range dirs {
+		if i > 0 && d.BrokerEpoch != epoch {
+			return -1
+		}
+		epoch = d.BrokerEpoch
+	}
+	return epoch
+}
+
+// recovering logs progress once a second while logs are opened.
+func (b *Broker) recovering() func(done, total int) {
+	last := time.Now()
+	return func(done, total int) {
+		if time.Since(last) >= time.Second {
+			last = time.Now()
+			b.log.Info("opening logs", zap.Int("done", done), zap.Int("total", total))
+		}
+	}
+}
+
+// dirFailed is told when a data directory goes offline. Its partitions refuse by themselves; a process whose every
+// directory is gone, or that lost the controller's, ends (R16).
+func (b *Broker) dirFailed(path string, id metadata.DirID, err error) {
+	b.log.Error("data directory offline", zap.String("dir", path), zap.Stringer("id", id), zap.Error(err))
+	if path == b.cfg.LogDirs[0] || b.allFailed() {
+		select {
+		case b.fatal <- fmt.Errorf("%w: %s: %w", ErrDisk, path, err):
+		default:
+		}
+	}
+}
+
+func (b *Broker) allFailed() bool {
+	if b.partitions == nil {
+		return false
+	}
+	for _, d := range b.partitions.Directories() {
+		if d.Err == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// abandon gives back what Open had taken before it failed.
+func (b *Broker) abandon() {
+	if b.partitions != nil {
+		if err := b.partitions.Abandon(); err != nil {
+			b.log.Warn("abandon", zap.Error(err))
+		}
+	}
+	for _, l := range b.listeners {
+		l.l.Drain()
+	}
+}
