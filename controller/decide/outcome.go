@@ -68,15 +68,20 @@ type BrokerKey struct {
 
 // base is the effective config of a topic without overrides.
 func (r *Rules) base(img *metadata.Image) metadata.TopicConfig {
-	c := metadata.DefaultTopicConfig()
-	if r != nil && r.Configured {
-		c = r.TopicConfig
-	}
+	c := r.static()
 	dynamic, err := c.With(metadata.FromBroker(img.Config(metadata.ResourceBroker, "")))
 	if err != nil {
 		return c // they were validated when they were set
 	}
 	return dynamic
+}
+
+// static is what topics have when nothing was ever altered.
+func (r *Rules) static() metadata.TopicConfig {
+	if r != nil && r.Configured {
+		return r.TopicConfig
+	}
+	return metadata.DefaultTopicConfig()
 }
 
 // topic is the effective config of a topic with overrides.

@@ -1,9 +1,12 @@
 package decide
 
 import (
+	"math"
 	"time"
 
 	"cordwood/metadata"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // ProducerIDBlock is how many producer ids a broker gets at a time.
@@ -21,6 +24,18 @@ type AllocateProducerIDsReply struct {
 	Count int32
 }
 
+// AllocateProducerIDs gives a registered broker the next block. Ids of a block that was
+// never used up are lost; there are enough.
 func AllocateProducerIDs(img *metadata.Image, req AllocateProducerIDsRequest, now time.Time) (Outcome[AllocateProducerIDsReply], error) {
-	return Outcome[AllocateProducerIDsReply]{}, errNotYet
+	if _, err := registered(img, req.Broker, req.Epoch); err != nil {
+		return Outcome[AllocateProducerIDsReply]{}, err
+	}
+	first := img.NextProducerID()
+	if first > math.MaxInt64-ProducerIDBlock {
+		return Outcome[AllocateProducerIDsReply]{}, refuse(kerr.UnknownServerError, "Exhausted all producer ids")
+	}
+	return Outcome[AllocateProducerIDsReply]{
+		Changes: []metadata.Change{metadata.ProducerIDsAllocated{Broker: req.Broker, Epoch: req.Epoch, Next: first + ProducerIDBlock}},
+		Reply:   AllocateProducerIDsReply{First: first, Count: ProducerIDBlock},
+	}, nil
 }

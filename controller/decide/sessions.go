@@ -1,4 +1,110 @@
 package decide
 
-// Sessions is the soft state of the active controller.
-type Sessions struct{}
+import (
+	"slices"
+	"time"
+
+	"cordwood/metadata"
+)
+
+// Sessions is the soft state of the active controller: until when each broker may be
+// silent, and how far its metadata is. A new controller begins with Grant; what losing
+// this costs is one full session before a broker that died meanwhile is fenced.
+type Sessions struct {
+	timeout time.Duration
+	brokers map[metadata.NodeID]*session
+}
+
+type session struct {
+	until   time.Time
+	index   uint64 // of the image the broker works with
+	leaving uint64 // an index at or after its BrokerShuttingDown; below its epoch: not seen
+}
+
+// NewSessions returns sessions of that length.
+func NewSessions(timeout time.Duration) *Sessions {
+	return &Sessions{timeout: timeout, brokers: map[metadata.NodeID]*session{}}
+}
+
+// Grant gives every unfenced broker a full session: at the start of office, and when the
+// controller itself was stopped and cannot tell who was silent.
+func (s *Sessions) Grant(img *metadata.Image, now time.Time) {
+	for b := range img.Brokers() {
+		if !b.Fenced {
+			s.of(b.ID).until = now.Add(s.timeout)
+		}
+	}
+}
+
+// Touch renews a broker's session.
+func (s *Sessions) Touch(id metadata.NodeID, index uint64, now time.Time) {
+	b := s.of(id)
+	b.until, b.index = now.Add(s.timeout), max(b.index, index)
+}
+
+// Alive reports whether the broker was heard of within a session.
+func (s *Sessions) Alive(id metadata.NodeID, now time.Time) bool {
+	b := s.brokers[id]
+	return b != nil && now.Before(b.until)
+}
+
+// NextDeadline is when the next unfenced broker has been silent for too long.
+func (s *Sessions) NextDeadline(img *metadata.Image) (time.Time, bool) {
+	var next time.Time
+	found := false
+	for b := range img.Brokers() {
+		if b.Fenced {
+			continue
+		}
+		if until := s.of(b.ID).until; !found || until.Before(next) {
+			next, found = until, true
+		}
+	}
+	return next, found
+}
+
+// expired lists the unfenced brokers that have been silent for too long, by id.
+func (s *Sessions) expired(img *metadata.Image, now time.Time) []metadata.NodeID {
+	var out []metadata.NodeID
+	for b := range img.Brokers() {
+		if !b.Fenced && !s.Alive(b.ID, now) {
+			out = append(out, b.ID)
+		}
+	}
+	return out
+}
+
+// FenceExpired fences every broker whose session is over and moves its leaderships, all in
+// one entry: an election must not choose another one that is gone as well.
+func FenceExpired(img *metadata.Image, s *Sessions, now time.Time) Outcome[[]metadata.NodeID] {
+	silent := s.expired(img, now)
+	if len(silent) == 0 {
+		return Outcome[[]metadata.NodeID]{}
+	}
+	gone := func(n metadata.NodeID) bool { return slices.Contains(silent, n) }
+	var changes []metadata.Change
+	for _, id := range silent {
+		changes = append(changes, metadata.BrokerFenced{ID: id, Epoch: img.Broker(id).Epoch})
+	}
+	changes = append(changes, leave(img, gone)...)
+	return Outcome[[]metadata.NodeID]{Changes: changes, Reply: silent}
+}
+
+// leave moves everything away from brokers that are fenced or shut down in good order:
+// they stay eligible (ELR) where the rest is too few.
+func leave(img *metadata.Image, gone func(metadata.NodeID) bool) []metadata.Change {
+	c := standing(img, gone, nobody)
+	return everywhere(img, gone, func(_ *metadata.Topic, p *metadata.Partition) {
+		withdraw(p, lost{gone: gone, unclean: nobody})
+		elect(p, c)
+	})
+}
+
+func (s *Sessions) of(id metadata.NodeID) *session {
+	b := s.brokers[id]
+	if b == nil {
+		b = &session{}
+		s.brokers[id] = b
+	}
+	return b
+}
