@@ -4,6 +4,7 @@ package producer
 type undo struct {
 	p       *producer
 	id      int64
+	offset  int64 // of the batch appended
 	created bool
 	slot    batch // what the Append overwrote
 	before  struct {
@@ -40,7 +41,7 @@ func (s *State) Rollback() {
 		if p == nil || p != u.p {
 			continue // forgotten meanwhile
 		}
-		if p.txnFirst != none && (u.created || u.before.txnFirst == none) {
+		if p.txnFirst != none && u.before.txnFirst == none {
 			s.txns.cancel(p.txnFirst)
 			p.txnFirst = none
 			s.link(p)
@@ -49,20 +50,68 @@ func (s *State) Rollback() {
 			s.forget(p)
 			continue
 		}
-		p.end, p.timestamp, p.epoch = u.before.end, u.before.timestamp, u.before.epoch
-		p.next, p.count = u.before.next, u.before.count
-		p.batches[p.next] = u.slot
+		u.rewind(p)
 	}
 	s.undo, s.burst, s.end = s.undo[:0], false, s.endBefore
 }
 
-// remember prepares the undoing of an Append to p.
-func (s *State) remember(p *producer, created bool) {
+// rewind makes p what it was. The order of use stays: it is no part of what the log says.
+func (u *undo) rewind(p *producer) {
+	p.end, p.timestamp, p.epoch, p.txnFirst = u.before.end, u.before.timestamp, u.before.epoch, u.before.txnFirst
+	p.next, p.count = u.before.next, u.before.count
+	p.batches[p.next] = u.slot
+}
+
+// remember prepares the undoing of an Append of a batch at offset to p.
+func (s *State) remember(p *producer, offset int64, created bool) {
 	if !s.burst {
 		return
 	}
-	u := undo{p: p, id: p.id, created: created, slot: p.batches[p.next]}
+	u := undo{p: p, id: p.id, offset: offset, created: created, slot: p.batches[p.next]}
 	u.before.end, u.before.txnFirst, u.before.timestamp = p.end, p.txnFirst, p.timestamp
 	u.before.epoch, u.before.next, u.before.count = p.epoch, p.next, p.count
 	s.undo = append(s.undo, u)
+}
+
+// before is the producers by id as they were when the log ended at end, or false when only a replay could tell. A
+// burst that fills a segment rolls the log in its middle, with the rest of the burst already in the state.
+func (s *State) before(end int64) ([]*producer, bool) {
+	all := s.sorted()
+	if s.end <= end {
+		return all, true
+	}
+	rewound := map[int64]*producer{} // nil: was unknown
+	for i := len(s.undo) - 1; i >= 0 && s.burst && s.undo[i].offset >= end; i-- {
+		u := &s.undo[i]
+		p := s.producers[u.id]
+		if p == nil || p != u.p {
+			continue // forgotten meanwhile
+		}
+		was, found := rewound[u.id]
+		if found && was == nil {
+			continue
+		}
+		if !found {
+			c := *p
+			was = &c
+		}
+		if u.rewind(was); u.created {
+			was = nil
+		}
+		rewound[u.id] = was
+	}
+	list := all[:0]
+	for _, p := range all {
+		if was, found := rewound[p.id]; found {
+			p = was
+		}
+		if p == nil {
+			continue
+		}
+		if p.end > end {
+			return nil, false
+		}
+		list = append(list, p)
+	}
+	return list, true
 }

@@ -18,7 +18,6 @@ func (s *State) add(id int64) *producer {
 	}
 	s.producers[id] = p
 	s.link(p)
-	s.remember(p, true)
 	return p
 }
 

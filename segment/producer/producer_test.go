@@ -1,10 +1,13 @@
 package producer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -187,6 +190,47 @@ func TestBurstIsCheckedBatchByBatchAndRolledBack(t *testing.T) {
 		t.Errorf("%d producers, end %d after the commit", s.Len(), s.End())
 	}
 	s.invariants(t)
+}
+
+// TestSnapshotInTheMiddleOfABurst is a roll while a burst is written: the file must say what the log says there.
+func TestSnapshotInTheMiddleOfABurst(t *testing.T) {
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		old, burst := randomBatches(rng, 20, 0), []given(nil)
+		if len(old) > 0 {
+			burst = randomBatches(rng, 12, 100)
+		}
+		s := stateOf(old...)
+		s.Begin()
+		for _, g := range burst {
+			s.Append(g.batch(), 0)
+		}
+		for cut := range burst {
+			want := stateOf(append(slices.Clone(old), burst[:cut]...)...)
+			end := burst[cut].offset
+			if !bytes.Equal(s.Encode(end), want.Encode(end)) {
+				t.Fatalf("seed %d: the snapshot before batch %d of the burst differs", seed, cut)
+			}
+		}
+		if end := stateOf(old...).End(); end > 0 && s.Encode(end-1) != nil {
+			t.Fatalf("seed %d: a snapshot of what is long past", seed)
+		}
+		if whole := s.End(); !bytes.Equal(s.Encode(whole), stateOf(append(old, burst...)...).Encode(whole)) {
+			t.Fatalf("seed %d: the snapshot behind the burst differs", seed)
+		}
+		s.invariants(t)
+	}
+}
+
+// randomBatches is data batches of four producers from an offset on, with new epochs and transactions among them.
+func randomBatches(rng *rand.Rand, n int, offset int64) []given {
+	var list []given
+	for range rng.IntN(n) {
+		g := given{id: rng.Int64N(4), epoch: int16(offset / 10), seq: rng.Int32N(9), count: 1 + rng.Int32N(3),
+			offset: offset, ts: rng.Int64N(99), txn: rng.IntN(3) == 0}
+		list, offset = append(list, g), offset+int64(g.count)
+	}
+	return list
 }
 
 func TestRollbackAfterForgettingInTheSameBurst(t *testing.T) {

@@ -31,15 +31,17 @@ type entry struct {
 	txnFirst         int64
 }
 
-// Encode is the state as a .snapshot file for the log end `end`. It answers nil when the state already holds
-// something at or above end: such a file would claim what the log below end does not say (P1).
+// Encode is the state as a .snapshot file for the log end `end`, without those batches of a running burst that come
+// behind it. It answers nil when the state holds something else at or above end: such a file would claim what the log
+// below end does not say (P1).
 func (s *State) Encode(end int64) []byte {
-	if s.end > end {
+	producers, ok := s.before(end)
+	if !ok {
 		return nil
 	}
-	b := make([]byte, headerSize, headerSize+entrySize*len(s.producers))
+	b := make([]byte, headerSize, headerSize+entrySize*len(producers))
 	count := 0
-	for _, p := range s.sorted() {
+	for _, p := range producers {
 		e := entry{id: p.id, epoch: p.epoch, coordinatorEpoch: p.coordinatorEpoch, txnFirst: p.txnFirst,
 			batch: batch{lastOffset: none, lastSequence: none, timestamp: p.timestamp}}
 		if p.count == 0 {

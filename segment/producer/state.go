@@ -118,8 +118,9 @@ func (s *State) Append(b record.Batch, now int64) {
 	}
 	if p == nil {
 		p = s.add(id)
+		s.remember(p, b.BaseOffset(), true)
 	} else {
-		s.remember(p, false)
+		s.remember(p, b.BaseOffset(), false)
 	}
 	p.begin(b.ProducerEpoch())
 	p.push(batch{
