@@ -47,89 +47,92 @@ func dump(t *testing.T, m *Mem) string {
 	return strings.TrimSpace(out.String())
 }
 
-// TestPowerCutKeepsWhatWasSynced runs scripts and compares what the strictest power cut leaves.
+// synced is scripts and what the strictest power cut leaves of them.
+var synced = []struct {
+	name string
+	do   func(t *testing.T, m *Mem)
+	want string
+}{
+	{"nothing synced", func(t *testing.T, m *Mem) {
+		put(t, m, "/d/f", "x")
+	}, ""},
+	{"file synced, its name not", func(t *testing.T, m *Mem) {
+		put(t, m, "/d/f", "x")
+		syncFile(t, m, "/d/f")
+	}, ""},
+	{"name synced, file not", func(t *testing.T, m *Mem) {
+		put(t, m, "/d/f", "x")
+		must(t, m.SyncDir("/d"))
+	}, "/d/f="},
+	{"both synced", func(t *testing.T, m *Mem) {
+		put(t, m, "/d/f", "x")
+		syncFile(t, m, "/d/f")
+		must(t, m.SyncDir("/d"))
+	}, "/d/f=x"},
+	{"rename not synced", func(t *testing.T, m *Mem) {
+		must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
+		must(t, m.Rename("/d/f", "/d/g"))
+	}, "/d/f=x"},
+	{"rename synced", func(t *testing.T, m *Mem) {
+		must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
+		must(t, m.Rename("/d/f", "/d/g"))
+		must(t, m.SyncDir("/d"))
+	}, "/d/g=x"},
+	{"removal not synced", func(t *testing.T, m *Mem) {
+		must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
+		must(t, m.Remove("/d/f"))
+	}, "/d/f=x"},
+	{"removal synced", func(t *testing.T, m *Mem) {
+		must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
+		must(t, m.Remove("/d/f"))
+		must(t, m.SyncDir("/d"))
+	}, ""},
+	{"truncation not synced", func(t *testing.T, m *Mem) {
+		must(t, WriteFileAtomic(m, "/d/f", []byte("xyz")))
+		f := open(t, m, "/d/f", os.O_RDWR)
+		must(t, f.Truncate(1))
+	}, "/d/f=xyz"},
+	{"truncation synced", func(t *testing.T, m *Mem) {
+		must(t, WriteFileAtomic(m, "/d/f", []byte("xyz")))
+		f := open(t, m, "/d/f", os.O_RDWR)
+		must(t, f.Truncate(1))
+		must(t, f.Datasync())
+	}, "/d/f=x"},
+	{"cut and written again", func(t *testing.T, m *Mem) {
+		must(t, WriteFileAtomic(m, "/d/f", []byte("xyz")))
+		put(t, m, "/d/f", "ab")
+		syncFile(t, m, "/d/f")
+		put(t, m, "/d/f", "c")
+	}, "/d/f=ab"},
+	{"move between directories synced on one side", func(t *testing.T, m *Mem) {
+		must(t, MkdirAllSync(m, "/d/a"))
+		must(t, MkdirAllSync(m, "/d/b"))
+		must(t, WriteFileAtomic(m, "/d/a/f", []byte("x")))
+		put(t, m, "/d/b/g", "")
+		must(t, m.Rename("/d/a/f", "/d/b/f"))
+		must(t, m.SyncDir("/d/a"))
+	}, "/d/a/ /d/b/ /d/b/f=x /d/b/g="},
+	{"directory renamed, parent not synced", func(t *testing.T, m *Mem) {
+		must(t, MkdirAllSync(m, "/d/a"))
+		must(t, WriteFileAtomic(m, "/d/a/f", []byte("x")))
+		must(t, m.Rename("/d/a", "/d/b"))
+		must(t, WriteFileAtomic(m, "/d/b/g", []byte("y")))
+	}, "/d/a/ /d/a/f=x /d/a/g=y"},
+	{"tree removed and synced at the top", func(t *testing.T, m *Mem) {
+		must(t, MkdirAllSync(m, "/d/a/b"))
+		must(t, WriteFileAtomic(m, "/d/a/b/f", []byte("x")))
+		must(t, m.RemoveAll("/d/a"))
+		must(t, m.SyncDir("/d"))
+	}, ""},
+	{"directory made by MkdirAll only", func(t *testing.T, m *Mem) {
+		must(t, m.MkdirAll("/d/a", 0o700))
+		must(t, WriteFileAtomic(m, "/d/a/f", []byte("x")))
+	}, ""},
+}
+
+// TestPowerCutKeepsWhatWasSynced runs the scripts, with kills and second power cuts as well.
 func TestPowerCutKeepsWhatWasSynced(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		do   func(t *testing.T, m *Mem)
-		want string
-	}{
-		{"nothing synced", func(t *testing.T, m *Mem) {
-			put(t, m, "/d/f", "x")
-		}, ""},
-		{"file synced, its name not", func(t *testing.T, m *Mem) {
-			put(t, m, "/d/f", "x")
-			syncFile(t, m, "/d/f")
-		}, ""},
-		{"name synced, file not", func(t *testing.T, m *Mem) {
-			put(t, m, "/d/f", "x")
-			must(t, m.SyncDir("/d"))
-		}, "/d/f="},
-		{"both synced", func(t *testing.T, m *Mem) {
-			put(t, m, "/d/f", "x")
-			syncFile(t, m, "/d/f")
-			must(t, m.SyncDir("/d"))
-		}, "/d/f=x"},
-		{"rename not synced", func(t *testing.T, m *Mem) {
-			must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
-			must(t, m.Rename("/d/f", "/d/g"))
-		}, "/d/f=x"},
-		{"rename synced", func(t *testing.T, m *Mem) {
-			must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
-			must(t, m.Rename("/d/f", "/d/g"))
-			must(t, m.SyncDir("/d"))
-		}, "/d/g=x"},
-		{"removal not synced", func(t *testing.T, m *Mem) {
-			must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
-			must(t, m.Remove("/d/f"))
-		}, "/d/f=x"},
-		{"removal synced", func(t *testing.T, m *Mem) {
-			must(t, WriteFileAtomic(m, "/d/f", []byte("x")))
-			must(t, m.Remove("/d/f"))
-			must(t, m.SyncDir("/d"))
-		}, ""},
-		{"truncation not synced", func(t *testing.T, m *Mem) {
-			must(t, WriteFileAtomic(m, "/d/f", []byte("xyz")))
-			f := open(t, m, "/d/f", os.O_RDWR)
-			must(t, f.Truncate(1))
-		}, "/d/f=xyz"},
-		{"truncation synced", func(t *testing.T, m *Mem) {
-			must(t, WriteFileAtomic(m, "/d/f", []byte("xyz")))
-			f := open(t, m, "/d/f", os.O_RDWR)
-			must(t, f.Truncate(1))
-			must(t, f.Datasync())
-		}, "/d/f=x"},
-		{"cut and written again", func(t *testing.T, m *Mem) {
-			must(t, WriteFileAtomic(m, "/d/f", []byte("xyz")))
-			put(t, m, "/d/f", "ab")
-			syncFile(t, m, "/d/f")
-			put(t, m, "/d/f", "c")
-		}, "/d/f=ab"},
-		{"move between directories synced on one side", func(t *testing.T, m *Mem) {
-			must(t, MkdirAllSync(m, "/d/a"))
-			must(t, MkdirAllSync(m, "/d/b"))
-			must(t, WriteFileAtomic(m, "/d/a/f", []byte("x")))
-			put(t, m, "/d/b/g", "")
-			must(t, m.Rename("/d/a/f", "/d/b/f"))
-			must(t, m.SyncDir("/d/a"))
-		}, "/d/a/ /d/b/ /d/b/f=x /d/b/g="},
-		{"directory renamed, parent not synced", func(t *testing.T, m *Mem) {
-			must(t, MkdirAllSync(m, "/d/a"))
-			must(t, WriteFileAtomic(m, "/d/a/f", []byte("x")))
-			must(t, m.Rename("/d/a", "/d/b"))
-			must(t, WriteFileAtomic(m, "/d/b/g", []byte("y")))
-		}, "/d/a/ /d/a/f=x /d/a/g=y"},
-		{"tree removed and synced at the top", func(t *testing.T, m *Mem) {
-			must(t, MkdirAllSync(m, "/d/a/b"))
-			must(t, WriteFileAtomic(m, "/d/a/b/f", []byte("x")))
-			must(t, m.RemoveAll("/d/a"))
-			must(t, m.SyncDir("/d"))
-		}, ""},
-		{"directory made by MkdirAll only", func(t *testing.T, m *Mem) {
-			must(t, m.MkdirAll("/d/a", 0o700))
-			must(t, WriteFileAtomic(m, "/d/a/f", []byte("x")))
-		}, ""},
-	} {
+	for _, c := range synced {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMem(t)
 			c.do(t, m)
