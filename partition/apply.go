@@ -30,6 +30,9 @@ func (s *Set) Apply(img *metadata.Image) {
 			s.host(img, d, now)
 		}
 	}
+	if mutant == 28 {
+		s.deleteUnknown()
+	}
 	for _, c := range diff.ConfigsChanged {
 		if c.Type == metadata.ResourceTopic {
 			s.reconfigure(img, c.Name)
@@ -153,7 +156,7 @@ func (s *Set) open(e *topic, index int32, m *metadata.Partition) *Partition {
 		switch {
 		case f.err != nil:
 			p = s.broken(e, index, d)
-		case f.log.TopicID() == e.id:
+		case f.log.TopicID() == e.id || mutant == 20:
 			p = newPartition(s, e, index, d, f.log)
 			f.log.ApplyConfig(e.settings.Load().segment)
 			d.replicas.Add(1)
@@ -203,6 +206,16 @@ func (s *Set) place(m *metadata.Partition) *directory {
 		}
 	}
 	return best
+}
+
+// deleteUnknown is what Z28 forbids; only a mutant does it.
+func (s *Set) deleteUnknown() {
+	for _, d := range s.dirs {
+		for name, f := range d.found {
+			delete(d.found, name)
+			_, _ = f.log.Delete()
+		}
+	}
 }
 
 // reconfigure gives a topic's partitions their new configuration; mu is held.

@@ -102,7 +102,7 @@ func (d *directory) closeLogs(ctx context.Context) (map[string]segment.CleanLog,
 		manifest[l.Name()] = l.Manifest()
 	}
 	d.set.writeHighWatermarks(d)
-	if err := d.set.checkpoint(d); err != nil {
+	if err := d.checkpoint(d.set.logs(d)); err != nil {
 		return nil, err
 	}
 	d.log.Info("closed", zap.Int("logs", len(logs)))

@@ -40,12 +40,9 @@ type directory struct {
 	brokerEpoch int64 // of the clean stop before; -1 after an unclean one
 	found       map[string]*found
 
-	writing       chan struct{} // holds one token while the checkpoint files are written
-	checkpointN   atomic.Int64  // how many writes of them have begun
-	checkpointErr error         // of the last write; with the token
-	upkeepSince   atomic.Int64  // since when upkeep works on this directory; 0: it does not
-	replicas      atomic.Int64
-	marks         uint64 // sum of the high watermarks in the checkpoint; upkeep's
+	upkeepSince atomic.Int64 // since when upkeep works on this directory; 0: it does not
+	replicas    atomic.Int64
+	marks       uint64 // sum of the high watermarks in the checkpoint; upkeep's
 }
 
 // found is a partition directory that was there at start.

@@ -46,12 +46,14 @@ type flusher struct {
 	count   int
 	round   bool // a journal round is running
 
+	from int // journal rounds are for more logs than this
+
 	since   [maxSyncs]atomic.Int64 // when worker i began the sync that it is in (Set.clock); 0: it is in none
 	journal *journaler             // nil: none
 }
 
 func newFlusher(d *directory) *flusher {
-	f := &flusher{dir: d}
+	f := &flusher{dir: d, from: journalFrom}
 	f.work.L = &f.mu
 	return f
 }
@@ -138,7 +140,7 @@ func (f *flusher) worker(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		if f.journal != nil && !f.round && len(f.queue)-f.head > journalFrom {
+		if f.journal != nil && !f.round && len(f.queue)-f.head > f.from {
 			f.journalRound(n)
 		}
 		p := f.take()

@@ -1,4 +1,4 @@
-//go:build !z20 && !z21 && !z25 && !z26 && !z28
+//go:build !z20 && !z21 && !z26 && !z28
 
 package partition
 

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"cordwood/segment"
 )
 
 // Timestamps with a meaning of their own in ListOffset (trap 35).
@@ -114,12 +116,15 @@ func (p *Partition) DeleteRecords(offset int64) (int64, error) {
 	case !moved:
 		return start, nil
 	}
-	if err := p.set.checkpoint(p.dir); err != nil {
+	if err := p.dir.checkpoint(p.onlyLog); err != nil {
 		return -1, kerr.KafkaStorageError
 	}
 	p.set.purgeLater(p)
 	return start, nil
 }
+
+// onlyLog is an iter.Seq of the partition's log.
+func (p *Partition) onlyLog(yield func(*segment.Log) bool) { yield(p.standing.Load().log) }
 
 func (p *Partition) trim(offset int64) (start int64, moved bool, refused *kerr.Error, err error) {
 	p.mu.Lock()

@@ -53,7 +53,7 @@ func Open(cfg Config) (*Set, error) {
 		table: newTable(), image: metadata.Empty(), purging: make(chan *Partition, 1024)}
 	for _, path := range cfg.Dirs {
 		d := &directory{set: s, path: path, log: cfg.Log.With(zap.String("dir", path)), brokerEpoch: -1,
-			found: map[string]*found{}, writing: make(chan struct{}, 1)}
+			found: map[string]*found{}}
 		d.flusher = newFlusher(d)
 		var err error
 		if d.lock, err = cfg.FS.Lock(filepath.Join(path, lockName)); err != nil {

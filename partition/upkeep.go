@@ -30,7 +30,7 @@ func (s *Set) upkeep(ctx context.Context) {
 			s.eachDirectory(s.writeHighWatermarks)
 		case <-points.C:
 			s.flushCold()
-			s.eachDirectory(func(d *directory) { _ = s.checkpoint(d) })
+			s.eachDirectory(func(d *directory) { _ = d.checkpoint(s.logs(d)) })
 		case <-expire.C:
 			s.expireProducers()
 		case <-retain.C:
@@ -81,21 +81,13 @@ func (s *Set) writeHighWatermarks(d *directory) {
 	d.marks = sum
 }
 
-// checkpoint writes recovery points and log starts of a directory. Whoever waits for another's write that began
-// after the call shares it.
-func (s *Set) checkpoint(d *directory) error {
-	want := d.checkpointN.Load() + 1
-	d.writing <- struct{}{}
-	defer func() { <-d.writing }()
-	if d.checkpointN.Load() > want && d.checkpointErr == nil {
-		return nil
+// checkpoint writes recovery points and log starts of the given logs of a directory; lines of others stay.
+func (d *directory) checkpoint(logs iter.Seq[*segment.Log]) error {
+	err := d.checkpoints.Write(logs)
+	if err != nil {
+		d.upkeepFailed("checkpoint of recovery points", err)
 	}
-	d.checkpointN.Add(1)
-	d.checkpointErr = d.checkpoints.Write(s.logs(d))
-	if d.checkpointErr != nil {
-		d.upkeepFailed("checkpoint of recovery points", d.checkpointErr)
-	}
-	return d.checkpointErr
+	return err
 }
 
 // logs goes through the open logs of a directory, also those that no image has claimed yet.

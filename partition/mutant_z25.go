@@ -1,5 +1,0 @@
-//go:build z25
-
-package partition
-
-const mutant = 25
