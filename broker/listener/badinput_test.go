@@ -368,46 +368,66 @@ func (s *starved) Accept() (net.Conn, error) {
 	return s.Listener.Accept()
 }
 
-func TestAcceptBacksOffWithoutDescriptors(t *testing.T) { // bad input 145
-	var ln *starved
-	r := start(t, newRoom(), func(cfg *Config) {
+// starve runs a listener in virtual time whose first accepts fail, and returns when they were tried.
+func starve(t *testing.T, fails, reserve int) (tried []time.Time) {
+	ln := &starved{fails: fails}
+	h := newRoom()
+	bubble(t, h, func(cfg *Config) {
+		cfg.ReserveFiles = reserve
+		inner := cfg.Listen
 		cfg.Listen = func(network, addr string) (net.Listener, error) {
-			l, err := net.Listen(network, addr)
-			ln = &starved{Listener: l, fails: 5}
+			l, err := inner(network, addr)
+			ln.Listener = l
 			return ln, err
 		}
+	}, func(dial func() net.Conn) {
+		c := dial()
+		defer c.Close()
+		go func() { _, _ = c.Write(op(1, 'e')) }()
+		wantAnswers(t, c, 1, 1)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if n := h.sessions[0].c.Listener().Stats().AcceptErrors; n != int64(fails) {
+			t.Errorf("%d accept errors counted", n)
+		}
 	})
-	c := r.dial()
-	mustWrite(t, c, op(1, 'e'))
-	wantAnswers(t, c, 1, 1)
-	if d := ln.seen[4].Sub(ln.seen[0]); d < 75*time.Millisecond {
-		t.Fatalf("five failures within %v: no back-off", d)
-	}
-	if n := r.Stats().AcceptErrors; n != 5 {
-		t.Fatalf("%d accept errors counted", n)
+	return ln.seen
+}
+
+func TestAcceptBacksOffWithoutDescriptors(t *testing.T) { // bad input 145
+	tried := starve(t, 12, 0)
+	for i, want := range []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000} {
+		if d := tried[i+1].Sub(tried[i]); d != want*time.Millisecond {
+			t.Errorf("pause %d: %v, want %v ms", i, d, int(want))
+		}
 	}
 }
 
-func TestReservedDescriptorsAreGivenUpFirst(t *testing.T) {
-	var ln *starved
-	before := openFiles()
-	r := start(t, newRoom(), func(cfg *Config) {
-		cfg.ReserveFiles = 3
-		cfg.Listen = func(network, addr string) (net.Listener, error) {
-			l, err := net.Listen(network, addr)
-			ln = &starved{Listener: l, fails: 3}
-			return ln, err
-		}
-	})
-	c := r.dial()
-	mustWrite(t, c, op(1, 'e'))
-	wantAnswers(t, c, 1, 1)
-	if d := ln.seen[2].Sub(ln.seen[0]); d > 50*time.Millisecond {
-		t.Fatalf("backed off for %v with descriptors in reserve", d)
+func TestReservedDescriptorsAreGivenUpFirst(t *testing.T) { // bad input 145
+	tried := starve(t, 4, 3)
+	if d := tried[2].Sub(tried[0]); d != 0 {
+		t.Errorf("backed off for %v with descriptors in reserve", d)
 	}
-	c.Close()
-	// The listening socket, three in reserve again, and none for the connection.
-	eventually(t, func() bool { return openFiles() == before+4 }, "the reserve to be filled")
+	if d := tried[3].Sub(tried[2]); d != 0 {
+		t.Errorf("backed off for %v with one descriptor in reserve", d)
+	}
+}
+
+func TestTheReserveIsFilledUpAgain(t *testing.T) {
+	before := openFiles()
+	r := newReserve(3)
+	if !r.release() || !r.release() || openFiles() != before+1 {
+		t.Error("not released")
+	}
+	r.refill()
+	if openFiles() != before+3 {
+		t.Error("not filled")
+	}
+	r.close()
+	r.refill()
+	if r.release() || openFiles() != before {
+		t.Error("not closed")
+	}
 }
 
 func TestManyBadClientsLeaveNothing(t *testing.T) {
