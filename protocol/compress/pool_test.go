@@ -276,18 +276,21 @@ func TestSteadyReadingAllocatesNothing(t *testing.T) {
 	buf := make([]byte, 64<<10)
 	each(t, func(t *testing.T, codec int8) {
 		src := mustCompress(t, p, codec, 0, want)
-		n := testing.AllocsPerRun(50, func() {
-			r, err := p.Reader(codec, src, 1<<20)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for err == nil {
-				_, err = r.Read(buf)
-			}
-			r.Close()
-		})
-		if n > 1 { // one: a collection in between may empty the pool
-			t.Fatalf("%v allocations per stream", n)
+		least := 1e9 // of several runs: a collection may empty the pool
+		for range 30 {
+			least = min(least, testing.AllocsPerRun(1, func() {
+				r, err := p.Reader(codec, src, 1<<20)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for err == nil {
+					_, err = r.Read(buf)
+				}
+				r.Close()
+			}))
+		}
+		if least > 0 {
+			t.Fatalf("%v allocations per stream", least)
 		}
 	})
 }

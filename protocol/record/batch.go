@@ -149,6 +149,19 @@ func (b Batch) LastSequence() int32 {
 // Payload is the records, compressed when Codec is set.
 func (b Batch) Payload() []byte { return b[Overhead:] }
 
+// decompressor streams the payload of a compressed batch.
+func (b Batch) decompressor(c Codecs, limit int64) (io.ReadCloser, error) {
+	if c == nil {
+		return nil, corrupt("No codecs to decompress %v with", b.Codec())
+	}
+	limit = orDefault(limit)
+	src, err := c.Reader(int8(b.Codec()), b.Payload(), limit)
+	if err != nil {
+		return nil, ofCodec(err, limit)
+	}
+	return src, nil
+}
+
 // Stamp writes what the leader decides. Neither field is covered by the CRC.
 func (b Batch) Stamp(base int64, leaderEpoch int32) {
 	binary.BigEndian.PutUint64(b, uint64(base))

@@ -31,12 +31,17 @@ func TestValidationAllocatesNothing(t *testing.T) {
 	for _, n := range []int{1, 1000} {
 		for _, codec := range everyCodec {
 			b := batchOf(t, codec, n, 100)
-			if allocs := testing.AllocsPerRun(20, func() {
-				if _, err := v.Validate(b, r); err != nil {
-					t.Fatal(err)
-				}
-			}); allocs > 0 && codec == None || allocs > 1 { // one: a collection in between may empty the codec's pool
-				t.Errorf("%v, %d records: %v allocations", codec, n, allocs)
+			// The least of several runs: the codecs' pools may be emptied by a collection.
+			least := 1e9
+			for range 30 {
+				least = min(least, testing.AllocsPerRun(1, func() {
+					if _, err := v.Validate(b, r); err != nil {
+						t.Fatal(err)
+					}
+				}))
+			}
+			if least > 0 {
+				t.Errorf("%v, %d records: %v allocations", codec, n, least)
 			}
 		}
 	}

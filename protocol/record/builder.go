@@ -29,6 +29,7 @@ type BuilderOptions struct {
 type Builder struct {
 	o     BuilderOptions
 	buf   []byte // room for the header, then the records
+	size  int    // of the batch before, as a guess for this one
 	count int
 	base  int64
 	max   int64
@@ -44,7 +45,7 @@ func (b *Builder) Count() int { return b.count }
 // Append adds a record. Everything is copied. A nil key or value is null.
 func (b *Builder) Append(timestamp int64, key, value []byte, headers []Header) {
 	if b.count == 0 {
-		b.buf = append(b.buf, make([]byte, Overhead)...)
+		b.buf = make([]byte, Overhead, max(b.size, 512))
 		b.max = math.MinInt64
 		if b.o.BaseTimestamp == 0 {
 			b.base = timestamp
@@ -94,7 +95,7 @@ func (b *Builder) Build() (Batch, error) {
 	}
 	out := b.buf
 	count, latest := b.count, b.max
-	b.buf, b.count = nil, 0
+	b.buf, b.size, b.count = nil, len(b.buf), 0
 	if count > math.MaxInt32 {
 		return nil, fmt.Errorf("record: a batch of %d records", count)
 	}

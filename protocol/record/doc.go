@@ -25,8 +25,7 @@
 //
 //	B1  A Batch returned by Next is exactly one batch: 12+batchLength bytes, magic 2, at least Overhead bytes.
 //	B2  A Batch returned by Validate has base offset 0, a right CRC, offset deltas 0,1,2.., the largest timestamp of
-//	    its records in its header, and a payload that every reader of its codec can decompress to exactly count
-//	    records.
+//	    its records in its header (or LogAppendTime), and a payload of exactly count well-formed records.
 //	B3  Nothing is allocated because of a number that a client wrote; memory grows with the bytes that are there.
 //	B4  Validation of a batch that is stored as sent allocates nothing.
 //

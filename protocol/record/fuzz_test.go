@@ -107,6 +107,48 @@ func FuzzValidate(f *testing.F) {
 	})
 }
 
+// FuzzWalk compares the three ways through the same payload: words at a time, field by field, and in pieces through a
+// window of any size.
+func FuzzWalk(f *testing.F) {
+	f.Add(int32(3), uint8(0), uint8(7), []byte(batchOf(f, None, 3, 40).Payload()))
+	f.Add(int32(200), uint8(200), uint8(100), []byte(batchOf(f, None, 200, 4).Payload()))
+	f.Fuzz(func(t *testing.T, count int32, size, piece uint8, payload []byte) {
+		fast, slow, pieces := newWalk(count), newWalk(count), newWalk(count)
+		fast.whole(payload)
+		slow.each = func(head) bool { return true }
+		slow.whole(payload)
+		src := &chopped{rest: payload, piece: 1 + int(piece)}
+		if err := pieces.stream(&window{src: src, buf: make([]byte, 16+int(size))}); err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range []walk{slow, pieces} {
+			if (fast.wrong == nil) != (other.wrong == nil) || fast.next != other.next || fast.minDelta != other.minDelta ||
+				fast.maxDelta != other.maxDelta || fast.keyless != other.keyless {
+				t.Fatalf("%+v %v\n%+v %v", fast, fast.wrong, other, other.wrong)
+			}
+		}
+	})
+}
+
+// chopped answers at most piece bytes per Read, and sometimes none.
+type chopped struct {
+	rest  []byte
+	piece int
+	reads int
+}
+
+func (c *chopped) Read(p []byte) (int, error) {
+	if c.reads++; c.reads%3 == 0 {
+		return 0, nil
+	}
+	if len(c.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), c.piece)], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
 var headerOnly = func() []byte {
 	h := make([]byte, Overhead)
 	h[offMagic] = Magic

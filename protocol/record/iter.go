@@ -72,9 +72,9 @@ type Iter struct {
 	err    error
 }
 
-// Records begins the iteration. c may be nil when the batch is not compressed; limit bounds what it decompresses to.
+// Records begins the iteration. c may be nil when the batch is not compressed; limit bounds what it decompresses to (0: DefaultMaxDecompressed).
 func (b Batch) Records(c Codecs, limit int64) *Iter {
-	it := &Iter{batch: b, left: b.Count(), limit: limit}
+	it := &Iter{batch: b, left: b.Count(), limit: orDefault(limit)}
 	if b.Codec() == None {
 		it.rest = b.Payload()
 		return it
@@ -82,9 +82,9 @@ func (b Batch) Records(c Codecs, limit int64) *Iter {
 	if it.left == 0 {
 		return it // compacted away; there may be no payload at all
 	}
-	src, err := c.Reader(int8(b.Codec()), b.Payload(), limit)
+	src, err := b.decompressor(c, limit)
 	if err != nil {
-		it.err = it.wrap(ofCodec(err, limit))
+		it.err = it.wrap(err)
 		return it
 	}
 	it.src, it.window = src, &window{src: src, buf: make([]byte, 4<<10)}

@@ -144,6 +144,23 @@ func TestIterationOfDamagedBatchEndsWithAnError(t *testing.T) {
 	}
 }
 
+func TestCompressedBatchWithoutCodecsIsAnError(t *testing.T) {
+	b := batchOf(t, Zstd, 3, 10)
+	it := b.Records(nil, 1<<20)
+	if it.Next() || it.Err() == nil {
+		t.Error("iterated")
+	}
+	it.Close()
+	if _, _, err := b.MaxTimestampOffset(nil, 1<<20); err == nil {
+		t.Error("searched")
+	}
+	for _, recompress := range []bool{false, true} {
+		r := rules()
+		r.Codecs, r.Recompress = nil, recompress
+		mustRefuse(t, b, r, kerr.CorruptMessage)
+	}
+}
+
 func TestCompactedBatchIsIterated(t *testing.T) {
 	for _, codec := range everyCodec {
 		payload := append(plainRecord(3, []byte("a"), nil), plainRecord(9, []byte("b"), nil)...)

@@ -62,9 +62,9 @@ func seal(out []byte, attributes int16, adjust func(Batch)) (Batch, error) {
 
 // decompress reads the payload of b into the scratch buffer, which grows with what arrives (B3).
 func (v *Validator) decompress(b Batch, r *Rules) ([]byte, error) {
-	src, err := r.Codecs.Reader(int8(b.Codec()), b.Payload(), r.maxDecompressed())
+	src, err := b.decompressor(r.Codecs, r.MaxDecompressed)
 	if err != nil {
-		return nil, ofCodec(err, r.maxDecompressed())
+		return nil, err
 	}
 	defer src.Close()
 	buf := v.plain[:0]
@@ -88,7 +88,7 @@ func (v *Validator) decompress(b Batch, r *Rules) ([]byte, error) {
 		v.plain = buf
 	}
 	if err != io.EOF {
-		return nil, ofCodec(err, r.maxDecompressed())
+		return nil, ofCodec(err, orDefault(r.MaxDecompressed))
 	}
 	return buf, nil
 }

@@ -7,8 +7,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// DefaultMaxDecompressed bounds what one batch may decompress to when Rules say nothing.
+// DefaultMaxDecompressed bounds what one batch may decompress to when the limit given is 0.
 const DefaultMaxDecompressed = 256 << 20
+
+func orDefault(limit int64) int64 {
+	if limit > 0 {
+		return limit
+	}
+	return DefaultMaxDecompressed
+}
 
 // Rules are what a topic asks of the batches produced to it.
 type Rules struct {
@@ -27,13 +34,6 @@ type Rules struct {
 	Level       int
 
 	Codecs Codecs
-}
-
-func (r *Rules) maxDecompressed() int64 {
-	if r.MaxDecompressed > 0 {
-		return r.MaxDecompressed
-	}
-	return DefaultMaxDecompressed
 }
 
 // timestamps is the allowed range, both ends included. Sums that do not fit are unbounded.

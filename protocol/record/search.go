@@ -51,13 +51,13 @@ func (b Batch) search(c Codecs, limit int64, each func(head) bool) error {
 	if b.Codec() == None {
 		w.whole(b.Payload())
 	} else {
-		src, err := c.Reader(int8(b.Codec()), b.Payload(), limit)
+		src, err := b.decompressor(c, limit)
 		if err != nil {
-			return fmt.Errorf("batch at %d: %w", b.BaseOffset(), ofCodec(err, limit))
+			return fmt.Errorf("batch at %d: %w", b.BaseOffset(), err)
 		}
 		defer src.Close()
 		if err := w.stream(&window{src: src, buf: make([]byte, windowSize)}); err != nil {
-			return fmt.Errorf("batch at %d: %w", b.BaseOffset(), ofCodec(err, limit))
+			return fmt.Errorf("batch at %d: %w", b.BaseOffset(), ofCodec(err, orDefault(limit)))
 		}
 	}
 	if w.wrong != nil {

@@ -110,16 +110,16 @@ func (v *Validator) stream(b Batch, r *Rules, w *walk) error {
 		w.tooFew(false)
 		return nil
 	}
-	src, err := r.Codecs.Reader(int8(b.Codec()), b.Payload(), r.maxDecompressed())
+	src, err := b.decompressor(r.Codecs, r.MaxDecompressed)
 	if err != nil {
-		return ofCodec(err, r.maxDecompressed())
+		return err
 	}
 	defer src.Close()
 	if v.window == nil {
 		v.window = make([]byte, windowSize)
 	}
 	if err := w.stream(&window{src: src, buf: v.window}); err != nil {
-		return ofCodec(err, r.maxDecompressed())
+		return ofCodec(err, orDefault(r.MaxDecompressed))
 	}
 	return nil
 }

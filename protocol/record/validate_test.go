@@ -428,6 +428,14 @@ func TestBadInput67Timestamps(t *testing.T) {
 	}
 }
 
+func TestUnboundedTimestampsAreAccepted(t *testing.T) {
+	r := rules()
+	r.AfterMax = math.MaxInt64
+	for _, ts := range []int64{math.MinInt64 / 4, -100, -1, 0, now, math.MaxInt64} {
+		mustAccept(t, batchAt(t, None, ts, ts), r)
+	}
+}
+
 func TestBadInput67MaxTimestampOfTheHeader(t *testing.T) {
 	for _, codec := range everyCodec {
 		b := batchAt(t, codec, now, now, now+7, now+3)

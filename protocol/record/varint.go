@@ -49,6 +49,22 @@ func varlong(p []byte, i, most int) (int64, int) {
 	return 0, bad
 }
 
+const (
+	wordSize = 8
+	notShort = 16 // a bit that no length of a short varint has
+)
+
+// short decodes a varint of one or two bytes at the low end of a word, and answers its length or notShort.
+func short(x uint64) (int64, int) {
+	if x&0x80 == 0 {
+		return int64(x>>1&0x3f) ^ -int64(x&1), 1
+	}
+	if x&0x8000 == 0 {
+		return int64(x&0x7f|x>>1&0x3f80)>>1 ^ -int64(x&1), 2
+	}
+	return 0, notShort
+}
+
 func appendVarint(dst []byte, v int64) []byte { return binary.AppendVarint(dst, v) }
 
 // varintSize is the number of bytes that appendVarint takes.

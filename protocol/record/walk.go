@@ -1,6 +1,9 @@
 package record
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // minRecord is the smallest record behind its length: attributes, two deltas, two null or empty fields, no headers.
 const minRecord = 6
@@ -35,48 +38,106 @@ func newWalk(count int32) walk {
 // run takes whole records from the front of p and answers how many bytes they are. It ends when count records are
 // seen, when the next record is not whole in p, when each says so, or when a record is wrong.
 func (w *walk) run(p []byte) int {
-	i, n := 0, w.next
-	lo, hi := w.minDelta, w.maxDelta
-	for n < w.count {
-		length, j := varint(p, i)
-		end := j + int(length)
-		if end > len(p) || length < minRecord {
-			if !cutShort(p[i:], length, j) {
-				w.fail(n, p[i:])
+	i := 0
+	for w.next < w.count && w.wrong == nil && !w.stopped {
+		if w.each == nil && !w.gaps {
+			if i = w.ordinary(p, i); w.next == w.count {
+				break
 			}
+		}
+		end := w.one(p, i)
+		if end == i {
 			break
 		}
-		td, k := varint(p, j+1)
-		if k == bad { // a delta above 32 bits, 24 days
-			td, k = varlong(p, j+1, maxVarlong)
+		i = end
+	}
+	return i
+}
+
+// ordinary steps over records whose lengths and deltas take at most two bytes each, as nearly all do. It decodes them
+// from words, and leaves everything else, what is wrong included, to one.
+func (w *walk) ordinary(p []byte, i int) int {
+	n, lo, hi, keyless := w.next, w.minDelta, w.maxDelta, w.keyless
+	for n < w.count && i <= len(p)-4*wordSize {
+		length, a := short(binary.LittleEndian.Uint64(p[i:]))
+		j := i + a
+		end := j + int(length)
+		x := binary.LittleEndian.Uint64(p[j+1:])
+		td, a1 := short(x)
+		od, a2 := short(x >> (8 * a1 & 63))
+		key, a3 := short(x >> (8 * (a1 + a2) & 63))
+		k := j + 1 + a1 + a2 + a3 + int(max(key, 0))
+		if uint(k) > uint(len(p)-wordSize) {
+			break
 		}
-		od, k := varint(p, k)
-		key, k := varint(p, k)
-		k += int(max(key, 0))
-		value, k := varint(p, k)
-		k += int(max(value, 0))
-		headers, k := varint(p, k)
-		if headers != 0 {
-			k = skipHeaders(p[:end], k, headers)
+		value, a4 := short(binary.LittleEndian.Uint64(p[k:]))
+		k += a4 + int(max(value, 0))
+		if a|a1|a2|a3|a4 >= notShort || uint(k) >= uint(len(p)) {
+			break
 		}
-		if k != end || key < -1 || value < -1 || od != int64(n) && !w.gaps || w.gaps && od <= w.last {
-			w.fail(n, p[i:end])
+		headers := p[k]
+		k++
+		if headers != 0 && headers < 0x80 && uint(end) <= uint(len(p)) {
+			k = skipHeaders(p[:end], k, int64(headers>>1)^-int64(headers&1))
+		} else if headers != 0 {
+			break
+		}
+		if k != end || od != int64(n) || key < -1 || value < -1 {
 			break
 		}
 		lo, hi = min(lo, td), max(hi, td)
-		w.keyless = w.keyless || key < 0
-		if w.gaps {
-			w.last = od
-		}
+		keyless = keyless || key < 0
 		i = end
 		n++
-		if w.each != nil && !w.each(head{index: n - 1, timestampDelta: td, offsetDelta: od, keyless: key < 0}) {
-			w.stopped = true
-			break
-		}
 	}
-	w.next, w.minDelta, w.maxDelta = n, lo, hi
+	w.next, w.minDelta, w.maxDelta, w.keyless = n, lo, hi, keyless
 	return i
+}
+
+// one steps over the record at i and answers where it ends, i when it is wrong or not whole.
+func (w *walk) one(p []byte, i int) int {
+	n := w.next
+	length, j := varint(p, i)
+	end := j + int(length)
+	if end > len(p) || length < minRecord {
+		if !cutShort(p[i:], length, j) {
+			w.fail(n, p[i:])
+		}
+		return i
+	}
+	td, k := varlong(p, j+1, maxVarlong)
+	od, k := varint(p, k)
+	key, k := varint(p, k)
+	k += int(max(key, 0))
+	value, k := varint(p, k)
+	k += int(max(value, 0))
+	headers, k := varint(p, k)
+	if headers != 0 {
+		k = skipHeaders(p[:end], k, headers)
+	}
+	if k != end || key < -1 || value < -1 || !w.follows(od) {
+		w.fail(n, p[i:end])
+		return i
+	}
+	w.saw(head{index: n, timestampDelta: td, offsetDelta: od, keyless: key < 0})
+	return end
+}
+
+// saw takes a right record into account.
+func (w *walk) saw(h head) {
+	w.minDelta, w.maxDelta = min(w.minDelta, h.timestampDelta), max(w.maxDelta, h.timestampDelta)
+	w.keyless = w.keyless || h.keyless
+	w.last = h.offsetDelta
+	w.next++
+	w.stopped = w.each != nil && !w.each(h)
+}
+
+// follows says whether the next record may have this offset delta.
+func (w *walk) follows(delta int64) bool {
+	if w.gaps {
+		return delta > w.last
+	}
+	return delta == int64(w.next)
 }
 
 // cutShort says that p ends inside the record that begins it; otherwise the record is wrong.

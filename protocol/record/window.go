@@ -158,17 +158,5 @@ func (w *walk) large(f *window) {
 		w.refuse(w.next, "its fields or its offset delta are wrong")
 		return
 	}
-	w.minDelta, w.maxDelta = min(w.minDelta, h.timestampDelta), max(w.maxDelta, h.timestampDelta)
-	w.keyless = w.keyless || h.keyless
-	w.last = h.offsetDelta
-	w.next++
-	w.stopped = w.each != nil && !w.each(h)
-}
-
-// follows says whether the next record may have this offset delta.
-func (w *walk) follows(delta int64) bool {
-	if w.gaps {
-		return delta > w.last
-	}
-	return delta == int64(w.next)
+	w.saw(h)
 }
