@@ -1,0 +1,5 @@
+//go:build z22
+
+package segment
+
+const forgetProducers = true

@@ -1,0 +1,5 @@
+//go:build z25
+
+package segment
+
+const keepCleanFiles = true

@@ -1,0 +1,5 @@
+//go:build z26
+
+package segment
+
+const retryFsync = true

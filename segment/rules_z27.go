@@ -1,0 +1,5 @@
+//go:build z27
+
+package segment
+
+const truncateAnywhere = true

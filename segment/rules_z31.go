@@ -1,0 +1,5 @@
+//go:build z31
+
+package segment
+
+const truncateToHint = true

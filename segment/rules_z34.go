@@ -1,0 +1,5 @@
+//go:build z34
+
+package segment
+
+const skipDirSync = true
