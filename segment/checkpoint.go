@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -163,7 +164,7 @@ func (c *Checkpoints) Write(logs iter.Seq[*Log]) error {
 	return c.replace(startFile, &c.start, start)
 }
 
-// WriteHighWatermarks replaces replication-offset-checkpoint. It is a hint only (Z31). It waits for the disk.
+// WriteHighWatermarks replaces replication-offset-checkpoint. It is a hint only (Z31).
 func (c *Checkpoints) WriteHighWatermarks(marks iter.Seq2[string, int64]) error {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
@@ -173,7 +174,17 @@ func (c *Checkpoints) WriteHighWatermarks(marks iter.Seq2[string, int64]) error 
 			m[name] = hw
 		}
 	}
-	return c.replace(highWatermarkFile, &c.highWatermarks, m)
+	// Without fsync: it is written every few seconds, and a torn one counts as none.
+	name := filepath.Join(c.dir, highWatermarkFile)
+	f, err := c.fs.Open(name+tmpSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(encodeOffsetCheckpoint(m), 0)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return c.fs.Rename(name+tmpSuffix, name)
 }
 
 // replace writes one file when it changed. Under turn.

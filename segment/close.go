@@ -30,7 +30,7 @@ func (l *Log) Close(clean bool) error {
 	if err := l.settleIndexes(); err != nil {
 		return err
 	}
-	if _, err := l.syncLocked(); err != nil {
+	if _, err := l.syncLocked(true); err != nil {
 		return err
 	}
 	c, err := l.manifest()

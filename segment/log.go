@@ -95,6 +95,7 @@ type Recovery struct {
 	Truncated    int64   // bytes of a torn tail
 	TruncatedTo  int64   // log end after it
 	Faults       []Fault // damage that is kept (Z27)
+	Replayed     int     // batches that the journal brought back
 }
 
 // Fault is a range of offsets that is damaged on disk. It is never cut off and never served: the partition fetches the
@@ -181,6 +182,9 @@ func (l *Log) create(start int64) error {
 		}
 	}
 	l.highHint = -1
+	if err := vfs.MkdirAllSync(l.fs, filepath.Dir(l.dir)); err != nil {
+		return err
+	}
 	if err := l.fs.MkdirAll(l.dir, 0o700); err != nil {
 		return err
 	}

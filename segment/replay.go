@@ -187,6 +187,7 @@ func (j *Journal) Replay(l *Log) (batches int, err error) {
 			return batches, fmt.Errorf("replay journal onto %s: %w", l.name, err)
 		}
 	}
+	l.recovery.Replayed += batches
 	if batches > 0 {
 		l.log.Info("journal replayed", zap.String("event", "CW-0320"), zap.String("log", l.name),
 			zap.Int("batches", batches), zap.Int64("end", l.End()))

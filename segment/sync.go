@@ -17,20 +17,31 @@ import (
 func (l *Log) Sync() (end int64, err error) {
 	l.syncing <- struct{}{}
 	defer l.release()
-	return l.syncLocked()
+	return l.syncLocked(true)
 }
 
-// SyncDue says whether Sync has something to do.
-func (l *Log) SyncDue() bool {
-	if l.synced.Load() < l.end.Load() {
-		return true
-	}
+// SyncSealed is Sync without the active segment: what a log needs at a roll when nobody waits for the disk. An
+// fdatasync of a hot segment would only stall its writer. It moves RecoveryPoint to the active segment's base.
+func (l *Log) SyncSealed() error {
+	l.syncing <- struct{}{}
+	defer l.release()
+	_, err := l.syncLocked(false)
+	return err
+}
+
+// SealedDue says whether SyncSealed has something to do.
+func (l *Log) SealedDue() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.unsynced) > 0 || len(l.unsyncedAux) > 0 || l.dirDirty || l.parentDirty
 }
 
-func (l *Log) syncLocked() (int64, error) {
+// SyncDue says whether Sync has something to do.
+func (l *Log) SyncDue() bool {
+	return l.synced.Load() < l.end.Load() || l.SealedDue()
+}
+
+func (l *Log) syncLocked(all bool) (int64, error) {
 	if l.closed.Load() {
 		return l.durable.Load(), ErrClosed
 	}
@@ -41,6 +52,9 @@ func (l *Log) syncLocked() (int64, error) {
 	// change together, after the batch was written and before end moves on.
 	l.mu.Lock()
 	target, active := l.end.Load(), l.view.Load().active()
+	if !all {
+		target = min(target, active.base)
+	}
 	sealed, aux := l.unsynced, l.unsyncedAux
 	dir, parent := l.dirDirty, l.parentDirty
 	l.unsynced, l.unsyncedAux, l.dirDirty, l.parentDirty = nil, nil, false, false
@@ -81,7 +95,7 @@ func (l *Log) syncFiles(target int64, active *Segment, sealed []*Segment, aux []
 			return err
 		}
 	}
-	if target > l.synced.Load() {
+	if target > max(l.synced.Load(), active.base) {
 		return active.sync()
 	}
 	return nil
