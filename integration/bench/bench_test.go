@@ -6,30 +6,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"io"
 	"math/rand"
-	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// TestMain lets the test binary be the process that limitOf starts.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == limitCommand {
-		if err := limitMain(os.Args[2:]); err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
 
 func TestABatchIsAValidRecordBatch(t *testing.T) {
 	for _, size := range []int{1100, 16 << 10, 64 << 10, 1 << 20} {
@@ -78,110 +64,6 @@ func TestRequestsDecode(t *testing.T) {
 	if q := f.Topics[0]; q.Topic != "topic" || q.Partitions[0].FetchOffset != 77 || q.Partitions[0].PartitionMaxBytes != 64<<10 || f.SessionEpoch != -1 {
 		t.Errorf("%+v", f)
 	}
-}
-
-// fakeBroker answers Produce 7, Fetch 11 and CreateTopics 4 with one partition's worth of memory.
-type fakeBroker struct {
-	t        *testing.T
-	ln       net.Listener
-	batch    []byte
-	batches  int64
-	delay    time.Duration
-	refuse   atomic.Int64 // so many Produce requests get an error first
-	produced atomic.Int64
-	created  atomic.Int64
-	conns    sync.WaitGroup
-}
-
-func startFake(t *testing.T) *fakeBroker {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fakeBroker{t: t, ln: ln, batch: newBatch(16<<10, 1000), batches: 100}
-	f.conns.Add(1)
-	go func() {
-		defer f.conns.Done()
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			f.conns.Add(1)
-			go f.serve(c)
-		}
-	}()
-	t.Cleanup(func() { ln.Close(); f.conns.Wait() })
-	return f
-}
-
-func (f *fakeBroker) addr() string { return f.ln.Addr().String() }
-
-func (f *fakeBroker) serve(c net.Conn) {
-	defer f.conns.Done()
-	defer c.Close()
-	for {
-		var head [4]byte
-		if _, err := io.ReadFull(c, head[:]); err != nil {
-			return
-		}
-		b := make([]byte, be.Uint32(head[:]))
-		if _, err := io.ReadFull(c, b); err != nil {
-			return
-		}
-		q := kmsg.RequestForKey(int16(be.Uint16(b)))
-		q.SetVersion(int16(be.Uint16(b[2:])))
-		if err := q.ReadFrom(b[15:]); err != nil {
-			f.t.Errorf("key %d: %v", q.Key(), err)
-			return
-		}
-		time.Sleep(f.delay)
-		out := f.answer(q).AppendTo([]byte{0, 0, 0, 0, b[4], b[5], b[6], b[7]})
-		if _, err := c.Write(sealed(out)); err != nil {
-			return
-		}
-	}
-}
-
-func (f *fakeBroker) answer(q kmsg.Request) kmsg.Response {
-	r := q.ResponseKind()
-	switch q := q.(type) {
-	case *kmsg.ProduceRequest:
-		rt := kmsg.NewProduceResponseTopic()
-		rt.Topic = q.Topics[0].Topic
-		rp := kmsg.NewProduceResponseTopicPartition()
-		rp.Partition = q.Topics[0].Partitions[0].Partition
-		if f.refuse.Add(-1) >= 0 {
-			rp.ErrorCode = 6
-		} else {
-			f.produced.Add(1)
-		}
-		rt.Partitions = append(rt.Partitions, rp)
-		r.(*kmsg.ProduceResponse).Topics = append(r.(*kmsg.ProduceResponse).Topics, rt)
-	case *kmsg.FetchRequest:
-		rt := kmsg.NewFetchResponseTopic()
-		rt.Topic = q.Topics[0].Topic
-		rp := kmsg.NewFetchResponseTopicPartition()
-		in := q.Topics[0].Partitions[0]
-		records := int64(batchRecords(f.batch))
-		for at := in.FetchOffset / records; at < f.batches; at++ {
-			b := bytes.Clone(f.batch)
-			be.PutUint64(b, uint64(at*records))
-			rp.RecordBatches = append(rp.RecordBatches, b...)
-			if len(rp.RecordBatches) >= int(in.PartitionMaxBytes) {
-				rp.RecordBatches = rp.RecordBatches[:max(int(in.PartitionMaxBytes), len(b))] // may cut a batch, as brokers do
-				break
-			}
-		}
-		rt.Partitions = append(rt.Partitions, rp)
-		r.(*kmsg.FetchResponse).Topics = append(r.(*kmsg.FetchResponse).Topics, rt)
-	case *kmsg.CreateTopicsRequest:
-		f.created.Add(1)
-		rt := kmsg.NewCreateTopicsResponseTopic()
-		rt.Topic = q.Topics[0].Topic
-		r.(*kmsg.CreateTopicsResponse).Topics = append(r.(*kmsg.CreateTopicsResponse).Topics, rt)
-	}
-	return r
 }
 
 func TestProduceCountsWhatIsAnswered(t *testing.T) {
@@ -315,5 +197,33 @@ func TestReportShowsMediansRangesAndRatios(t *testing.T) {
 	}
 	if b, err := os.ReadFile(name); err != nil || !strings.Contains(string(b), "| rate | MB/s | 200.0 (100.0-300.0) |") {
 		t.Errorf("%v\n%s", err, b)
+	}
+}
+
+// Every scenario runs once against the fake broker, with little data: what is checked is the bench.
+func TestEveryScenarioMeasures(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range scenarios {
+		s := &scenarios[i]
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // they mostly wait
+			b := &bench{rounds: 1, volume: 2e6, warm: 1e5, seconds: 5 * time.Second, paced: 300 * time.Millisecond,
+				idle: 300 * time.Millisecond, dir: t.TempDir(), bin: self, report: newReport()}
+			if err := s.run(b, s); err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			b.report.printScenario(&out, s)
+			t.Log(out.String())
+			if len(b.report.rows) == 0 {
+				t.Error("nothing measured")
+			}
+			if left, _ := filepath.Glob(b.dir + "/*"); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
 	}
 }

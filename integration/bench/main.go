@@ -41,11 +41,15 @@ type bench struct {
 	rounds  int
 	volume  int64         // bytes of records per round
 	seconds time.Duration // longest round
+	paced   time.Duration // one round of the paced scenario
+	idle    time.Duration // watched without load
 	warm    int64         // bytes before the first round of a scenario
-	dir     string
-	bin     string
-	kafka   string
-	report  *report
+	// patience is how long to wait for an idle machine before each measurement.
+	patience time.Duration
+	dir      string
+	bin      string
+	kafka    string
+	report   *report
 }
 
 func main() {
@@ -72,6 +76,9 @@ func run() error {
 	flag.Float64Var(&gb, "gb", 2, "GB of records per round, at most")
 	flag.Float64Var(&warm, "warm", 0.5, "GB of records before the first round")
 	flag.DurationVar(&b.seconds, "time", 10*time.Second, "time of one round, at most")
+	flag.DurationVar(&b.paced, "paced", 15*time.Second, "time of one round of the paced scenario")
+	flag.DurationVar(&b.idle, "idle", time.Minute, "time of the idle scenario")
+	flag.DurationVar(&b.patience, "patience", 20*time.Second, "longest wait for an idle machine before each measurement")
 	flag.StringVar(&b.dir, "dir", "", "where data directories are made (default the system's)")
 	flag.StringVar(&b.bin, "bin", "bin/cordwood", "Cordwood's binary; empty: Kafka alone")
 	flag.StringVar(&b.kafka, "kafka", os.Getenv("KAFKA_SH"), "the script that runs Apache Kafka (default $KAFKA_SH; none: Cordwood alone)")

@@ -85,9 +85,9 @@ func machineCPU() (busy, all time.Duration) {
 	return busy, all
 }
 
-// quiet waits until the machine is nearly idle, at most 20 seconds.
-func quiet() {
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+// quiet waits until the machine is nearly idle, as long as the bench has patience.
+func (b *bench) quiet() {
+	for end := time.Now().Add(b.patience); time.Now().Before(end); {
 		busy0, all0 := machineCPU()
 		time.Sleep(300 * time.Millisecond)
 		busy1, all1 := machineCPU()

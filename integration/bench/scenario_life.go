@@ -38,7 +38,7 @@ func startEmpty(b *bench, s *scenario) error {
 			if err := t.prepare(); err != nil {
 				return errors.Join(err, t.wipe())
 			}
-			quiet()
+			b.quiet()
 			d, err := measureStart(t, true)
 			if err := errors.Join(err, t.kill()); err != nil {
 				return errors.Join(err, t.wipe())
@@ -84,7 +84,7 @@ func (b *bench) startKilled(s *scenario, t target) error {
 			return err
 		}
 		<-ended
-		quiet()
+		b.quiet()
 		d, err := measureStart(t, false)
 		if err != nil {
 			return err
@@ -106,7 +106,7 @@ func idleScenario(b *bench, s *scenario) error {
 				return fmt.Errorf("%s: %w", t.name(), err)
 			}
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(b.idle / 6)
 		before := make([]time.Duration, len(all))
 		for i, t := range all {
 			cpu, err := cpuOf(t.pid())
@@ -115,7 +115,7 @@ func idleScenario(b *bench, s *scenario) error {
 			}
 			before[i] = cpu
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(b.idle)
 		for i, t := range all {
 			cpu, err := cpuOf(t.pid())
 			if err != nil {
@@ -125,7 +125,7 @@ func idleScenario(b *bench, s *scenario) error {
 			if err != nil {
 				return err
 			}
-			b.report.add(s, "CPU in 60 s", "ms", t.name(), milliseconds(cpu-before[i]))
+			b.report.add(s, "CPU", "ms per minute", t.name(), milliseconds(cpu-before[i])/b.idle.Minutes())
 			b.report.add(s, "RSS", "MB", t.name(), rss)
 		}
 		return nil
@@ -163,7 +163,7 @@ func manyPartitions(b *bench, s *scenario) (err error) {
 			return err
 		}
 		b.report.add(s, "clean stop", "ms", t.name(), milliseconds(time.Since(began)))
-		quiet()
+		b.quiet()
 		d, err := measureStart(t, false)
 		if err != nil {
 			return err

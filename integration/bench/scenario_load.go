@@ -58,7 +58,7 @@ func (b *bench) loadRound(s *scenario, t target, spec loadSpec, round int) error
 			return err
 		}
 	}
-	quiet()
+	b.quiet()
 	m, err := startMeter(t.pid())
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (b *bench) loadRound(s *scenario, t target, spec loadSpec, round int) error
 
 // limitRound measures the machine with the same block size: the disk for durable mode, the kernel's paths else.
 func (b *bench) limitRound(s *scenario, spec loadSpec) error {
-	quiet()
+	b.quiet()
 	if spec.sync {
 		h, err := b.syncLatency(spec.batch, 200)
 		if err != nil {
@@ -130,7 +130,7 @@ func consumeScenario(maxBytes int) func(*bench, *scenario) error {
 						return fmt.Errorf("%s: %w", t.name(), err)
 					}
 				}
-				quiet()
+				b.quiet()
 				r, err := b.limitOf("send", maxBytes, b.volume)
 				if err != nil {
 					return err
@@ -145,7 +145,7 @@ func consumeScenario(maxBytes int) func(*bench, *scenario) error {
 }
 
 func (b *bench) consumeRound(s *scenario, t target, topic string, maxBytes int) error {
-	quiet()
+	b.quiet()
 	m, err := startMeter(t.pid())
 	if err != nil {
 		return err
@@ -171,14 +171,14 @@ func (b *bench) consumeRound(s *scenario, t target, topic string, maxBytes int) 
 // at its defaults, what is in memory: the comparison favours Kafka.
 func pacedScenario(b *bench, s *scenario) error {
 	const topic = "bench-paced"
-	spec := pacedSpec{loadSpec: loadSmall.over(8).into(1000), rate: 10_000, time: 15 * time.Second}
+	spec := pacedSpec{loadSpec: loadSmall.over(8).into(1000), rate: 10_000, time: b.paced}
 	return b.each(func(all []target) error {
 		for _, t := range all {
 			if err := createTopic(t, topic, spec.partitions, nil); err != nil {
 				return err
 			}
 			warm := spec
-			warm.time = 5 * time.Second
+			warm.time = b.paced / 3
 			if _, err := producePaced(t.addr(), topic, warm); err != nil {
 				return fmt.Errorf("%s: %w", t.name(), err)
 			}
@@ -201,7 +201,7 @@ func pacedScenario(b *bench, s *scenario) error {
 }
 
 func (b *bench) pacedRound(s *scenario, t target, topic string, spec pacedSpec) error {
-	quiet()
+	b.quiet()
 	m, err := startMeter(t.pid())
 	if err != nil {
 		return err
