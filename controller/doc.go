@@ -1,3 +1,50 @@
 // Package controller keeps the cluster's metadata: one raft node, the decider that turns
 // requests into facts while the node leads, and the feed that hands the facts on.
+//
+//	Do, Heartbeat ──▶ queue ──▶ decider ──▶ raft ──▶ log on disk ──▶ fsm ──▶ Image ──▶ Changes (feed)
+//	                            │  decide on a scratch image            │
+//	                            └── one entry a round, in flight alone ─┘
+//
+// The decider is one goroutine, alive while the node is raft's leader. It waits for the
+// whole log to be applied, then goes round: take what is queued and due, decide one after
+// another on a scratch image, propose all facts as one entry, wait, answer everybody.
+// Nothing is ever in flight twice, so there is nothing to undo; throughput comes from the
+// batch. Every answer waits for the commit of all it could have seen.
+//
+// Files, all below Config.Dir:
+//
+//	.lock                            held while the node is open
+//	vote                             raft's term and vote, replaced atomically
+//	metadata-0/…                     raft's log, a segment.Log: offset = raft index
+//	INDEX-TERM.snapshot              the image at that index
+//	reserve                          space that is given up when the disk is full (R16)
+//
+// One raft entry is one record batch, so that a log cut at any entry loses no other:
+//
+//	batch  base offset = index, partition leader epoch -1, uncompressed, one record
+//	record timestamp   = when the leader appended it
+//	       key         = version (1), raft type, uvarint term, uvarint back
+//	       value       = the entry's data; a header "ext" holds raft's extensions, if any
+//
+// back is how many entries of the same write lie before this one. A write is fsynced before
+// the next one begins, so everything below the first entry of the newest write that can be
+// read was durable: damage there is corruption, damage above it a torn tail (R16).
+//
+//	data of a command = version (1), uvarint stamp, facts as metadata.EncodeChanges gives them
+//	snapshot          = magic, length and bytes of raft's meta, the image, size, CRC-32C
+//	vote              = magic, CRC-32C, key and value pairs
+//
+// Invariants:
+//
+//	C1  an entry is applied only to the image its decider saw (the stamp); otherwise every
+//	    node refuses it alike.
+//	C2  a reply leaves only when all it could have seen is committed.
+//	C3  nothing is acknowledged to raft before it is fsynced; after a failed or stuck write
+//	    the node stops and never tries again (R16, R17, Z26).
+//	C4  the node goes on from nothing but an empty directory or its own state: a log that is
+//	    gone, torn in the middle, or of another cluster stops it (Z29).
+//
+// Goroutines: raft's own, one for leadership and the decider (Run), one that waits for the
+// entry in flight. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window); nothing
+// waits under any of them. Not here: rules (controller/decide), wire formats (broker).
 package controller

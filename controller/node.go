@@ -2,90 +2,312 @@ package controller
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"cordwood/controller/decide"
 	"cordwood/metadata"
 	"cordwood/segment/vfs"
 
+	"github.com/hashicorp/raft"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
 )
+
+// ErrForeign stops a node whose directory belongs to another cluster (bad input 149).
+var ErrForeign = errors.New("controller: the directory belongs to another cluster")
 
 // Config of a node. NodeID, Dir and FS must be set.
 type Config struct {
 	NodeID         metadata.NodeID
-	ClusterID      string // what meta.properties says; empty: a new cluster makes its own
+	ClusterID      string // what meta.properties or the operator says; empty: a new cluster makes its own
 	Dir            string // of the raft files; made if missing
 	DirID          metadata.DirID
 	FS             vfs.FS
 	Log            *zap.Logger
-	Rand           io.Reader        // default crypto/rand
-	Now            func() time.Time // wall clock for decisions; default time.Now
-	SessionTimeout time.Duration    // of brokers; default 3 s
-	DiskStall      time.Duration    // default 5 s: a StoreLogs that takes longer ends the node (R17)
+	Rand           io.Reader     // default: crypto/rand
+	Rules          *decide.Rules // settings that decisions need
+	SessionTimeout time.Duration // of brokers; default 3 s
+	DiskStall      time.Duration // default 5 s: a write that takes longer ends the node (R17)
+	Trailing       uint64        // entries kept behind a snapshot; default 10240
+	SnapshotAfter  uint64        // entries that make a snapshot due; default 8192
 
 	// Dial opens a raft stream to another voter; nil: there is none.
 	Dial func(ctx context.Context, to metadata.NodeID) (net.Conn, error)
 }
 
+func (c *Config) fill() error {
+	if c.FS == nil || c.Dir == "" || c.NodeID < 0 {
+		return errors.New("controller: NodeID, Dir and FS must be set")
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Rules == nil {
+		c.Rules = &decide.Rules{}
+	}
+	if c.SessionTimeout <= 0 {
+		c.SessionTimeout = 3 * time.Second
+	}
+	if c.DiskStall <= 0 {
+		c.DiskStall = 5 * time.Second
+	}
+	if c.Trailing == 0 {
+		c.Trailing = 10240
+	}
+	if c.SnapshotAfter == 0 {
+		c.SnapshotAfter = 8192
+	}
+	return nil
+}
+
+// soloTiming is raft's timing while there is one voter: nobody can lead but this node, so
+// waiting for others is waiting for nothing.
+const soloTiming = 10 * time.Millisecond
+
 // Node is one controller.
-type Node struct{}
+type Node struct {
+	// Set once.
+	cfg    Config
+	log    *zap.Logger
+	guard  *guard
+	lock   io.Closer
+	store  *store
+	stable *stable
+	snaps  *snapshots
+	stream *stream
+	fsm    *fsm
+	queue  chan *request
+	ready  chan struct{}
+	gone   chan struct{} // closed when nobody will decide any more
 
-var errNotYet = errors.New("controller: not yet")
+	active   atomic.Bool
+	raft     atomic.Pointer[raft.Raft]
+	counters counters
 
-// Open reads the directory; an empty one needs no format step.
-func Open(cfg Config) (*Node, error) { return nil, errNotYet }
+	sessions struct {
+		mu sync.Mutex
+		s  *decide.Sessions
+	}
+	randomness sync.Mutex
+	end        sync.Once
+}
 
-// Run starts raft and the decider, and returns when all their goroutines are gone.
-func (n *Node) Run(ctx context.Context) error { return errNotYet }
+// Open reads the directory; an empty one needs no format step. The node does nothing until
+// Run; whoever does not call Run must Close.
+func Open(cfg Config) (*Node, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: cfg.Log, guard: newGuard(cfg.DiskStall), queue: make(chan *request, 1024), ready: make(chan struct{}), gone: make(chan struct{})}
+	n.fsm, n.stream = newFSM(n.guard), newStream(cfg.NodeID, cfg.Dial)
+	n.sessions.s = decide.NewSessions(cfg.SessionTimeout)
+	if err := vfs.MkdirAllSync(cfg.FS, cfg.Dir); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	var err error
+	if n.lock, err = cfg.FS.Lock(filepath.Join(cfg.Dir, ".lock")); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) open() (err error) {
+	cfg := &n.cfg
+	n.snaps = &snapshots{fs: cfg.FS, dir: cfg.Dir, guard: n.guard, log: n.log}
+	if err := n.snaps.sweep(); err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
+	space := holdReserve(cfg.FS, cfg.Dir, n.log)
+	if n.stable, err = openStable(cfg.FS, cfg.Dir, n.guard); err != nil {
+		return err
+	}
+	if n.store, err = openStore(cfg.FS, cfg.Dir, n.guard, space, n.log); err != nil {
+		return err
+	}
+	snapshots, err := n.snaps.List()
+	if err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
+	return n.bootstrap(snapshots)
+}
+
+// bootstrap makes an empty directory the first of a cluster of one, and refuses a
+// directory that was more than that and has lost it (C4, Z29). The first entry is written
+// here and not by raft.BootstrapCluster, which a crash between its two steps would leave
+// stuck for ever.
+func (n *Node) bootstrap(snapshots []*raft.SnapshotMeta) error {
+	first, _ := n.store.FirstIndex()
+	last, _ := n.store.LastIndex()
+	term, err := n.stable.GetUint64([]byte(keyTerm))
+	if err != nil {
+		return err
+	}
+	switch {
+	case n.store.isNew() && (term > 1 || len(snapshots) > 0):
+		return fmt.Errorf("%w: the node has been in term %d, but its log is gone", errCorrupt, term)
+	case len(snapshots) > 0 && last > snapshots[0].Index && first > snapshots[0].Index+1:
+		return fmt.Errorf("%w: it begins at entry %d, the newest snapshot ends at %d", errCorrupt, first, snapshots[0].Index)
+	case len(snapshots) == 0 && last > 0 && first > firstIndex:
+		return fmt.Errorf("%w: it begins at entry %d and there is no snapshot", errCorrupt, first)
+	case len(snapshots) > 0 || last > 0:
+		return nil
+	case term > 1:
+		return fmt.Errorf("%w: the node has been in term %d, but its log is empty", errCorrupt, term)
+	}
+	self := raft.ServerAddress(strconv.Itoa(int(n.cfg.NodeID)))
+	configuration := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(self), Address: self}}}
+	if err := n.stable.SetUint64([]byte(keyTerm), 1); err != nil {
+		return err
+	}
+	return n.store.StoreLog(&raft.Log{Index: firstIndex, Term: 1, Type: raft.LogConfiguration,
+		Data: raft.EncodeConfiguration(configuration), AppendedAt: time.Now()})
+}
+
+// Close gives back a node that does not run.
+func (n *Node) Close() error {
+	n.end.Do(func() { close(n.gone) })
+	var errs []error
+	if n.store != nil {
+		errs = append(errs, n.store.close())
+	}
+	if n.lock != nil {
+		errs = append(errs, n.lock.Close())
+	}
+	n.store, n.lock = nil, nil
+	return errors.Join(errs...)
+}
+
+func (n *Node) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(strconv.Itoa(int(n.cfg.NodeID)))
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = soloTiming, soloTiming, soloTiming
+	c.TrailingLogs, c.SnapshotThreshold = n.cfg.Trailing, n.cfg.SnapshotAfter
+	c.NoLegacyTelemetry = true
+	c.Logger = newLogger(n.log)
+	return c
+}
+
+// Run starts raft and the decider, and returns when all their goroutines are gone: nil
+// after ctx ended, else why the node had to stop. Only when the disk hangs it does not
+// wait for those that hang with it.
+func (n *Node) Run(ctx context.Context) error {
+	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: n.stream, MaxPool: raftMaxPool, Timeout: raftTimeout, Logger: newLogger(n.log)})
+	r, err := raft.NewRaft(n.raftConfig(), n.fsm, n.store, n.stable, n.snaps, transport)
+	if err != nil {
+		return errors.Join(fmt.Errorf("controller: %w", err), transport.Close(), n.Close())
+	}
+	n.raft.Store(r)
+	err = n.lead(ctx, r)
+	n.end.Do(func() { close(n.gone) })
+	n.refuseQueued()
+	stopped := r.Shutdown()
+	err = errors.Join(err, transport.Close())
+	if errors.Is(err, ErrDiskStalled) {
+		return err
+	}
+	return errors.Join(err, stopped.Error(), n.Close())
+}
+
+// lead runs the decider whenever this node is raft's leader.
+func (n *Node) lead(ctx context.Context, r *raft.Raft) error {
+	for {
+		select {
+		case <-ctx.Done():
+			n.transfer(r)
+			return nil
+		case <-n.guard.fatal:
+			return n.guard.cause
+		case q := <-n.queue:
+			q.refuse(notController())
+			continue
+		case <-r.LeaderCh():
+		case <-n.again(r):
+		}
+		if r.State() != raft.Leader {
+			continue
+		}
+		d := decider{n: n, raft: r}
+		if err := d.office(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// again brings the decider back that gave up its office while raft stayed the leader: it
+// must look at the image anew.
+func (n *Node) again(r *raft.Raft) <-chan time.Time {
+	if r.State() != raft.Leader {
+		return nil
+	}
+	return time.After(soloTiming)
+}
+
+// transfer hands leadership over before a stop, if there is anybody.
+func (n *Node) transfer(r *raft.Raft) {
+	if c := r.GetConfiguration(); c.Error() == nil && len(c.Configuration().Servers) > 1 && r.State() == raft.Leader {
+		if err := r.LeadershipTransfer().Error(); err != nil {
+			n.log.Info("leadership was not handed over", zap.String("event", "CW-0402"), zap.Error(err))
+		}
+	}
+}
+
+func (n *Node) refuseQueued() {
+	for {
+		select {
+		case q := <-n.queue:
+			q.refuse(notController())
+		default:
+			return
+		}
+	}
+}
+
+func notController() error {
+	return &decide.Refusal{Code: kerr.NotController, Message: "This node is not the active controller."}
+}
 
 // Image is the newest committed image this node has; never nil.
-func (n *Node) Image() *metadata.Image { return metadata.Empty() }
+func (n *Node) Image() *metadata.Image { return n.fsm.image.Load() }
 
 // Active reports whether this node decides.
-func (n *Node) Active() bool { return false }
+func (n *Node) Active() bool { return n.active.Load() }
 
-// Ready is closed when the node has been active once, with the whole log applied.
-func (n *Node) Ready() <-chan struct{} { return nil }
+// Ready is closed when the node has been active once: the whole log is applied and the
+// cluster has its id.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
 
-// Do runs a decision in the decider and returns its reply once everything it could have
-// seen is committed; the index is the raft index to wait for before the caller's own image
-// shows it.
-func Do[R any](ctx context.Context, n *Node, f func(img *metadata.Image, now time.Time) (decide.Outcome[R], error)) (R, uint64, error) {
-	var none R
-	return none, 0, errNotYet
-}
-
-// RegisterBroker decides a registration and returns the broker epoch.
-func (n *Node) RegisterBroker(ctx context.Context, req decide.RegisterBrokerRequest) (epoch int64, err error) {
-	return 0, errNotYet
-}
-
-// Heartbeat keeps a broker's session and moves it between its states.
-func (n *Node) Heartbeat(ctx context.Context, req decide.HeartbeatRequest) (decide.HeartbeatReply, error) {
-	return decide.HeartbeatReply{}, errNotYet
-}
-
-// Feed is what happened after an index: Entries in order, or, if they are gone, Image.
-type Feed struct {
-	Index   uint64 // of the newest entry
-	Image   *metadata.Image
-	Entries []FeedEntry
-}
-
-// FeedEntry is one committed raft entry.
-type FeedEntry struct {
-	Index   uint64
-	Changes []metadata.Change
-}
-
-// Changes returns what came after from, waiting up to wait for the first of it.
-func (n *Node) Changes(ctx context.Context, from uint64, wait time.Duration) (Feed, error) {
-	return Feed{}, errNotYet
-}
+// HandOver gives raft a connection from another voter; it belongs to raft from then on.
+func (n *Node) HandOver(ctx context.Context, c net.Conn) error { return n.stream.handOver(ctx, c) }
 
 // NewTopicID returns a random id that Kafka's tools can be given.
-func (n *Node) NewTopicID() metadata.UUID { return metadata.UUID{} }
+func (n *Node) NewTopicID() metadata.UUID {
+	n.randomness.Lock()
+	defer n.randomness.Unlock()
+	for {
+		var u metadata.UUID
+		if _, err := io.ReadFull(n.cfg.Rand, u[:]); err != nil {
+			n.guard.fail(fmt.Errorf("controller: no randomness: %w", err))
+			return metadata.UUID{}
+		}
+		u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80 // version 4, as Kafka's are
+		if !u.Reserved() {
+			return u
+		}
+	}
+}

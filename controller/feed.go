@@ -1,0 +1,117 @@
+package controller
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"time"
+
+	"cordwood/metadata"
+)
+
+// Feed is what happened after an index: Entries in order, or, if they are no longer at
+// hand, the whole Image. Index is that of the newest image either leads to.
+type Feed struct {
+	Index   uint64
+	Image   *metadata.Image
+	Entries []FeedEntry
+}
+
+// FeedEntry is one committed entry. Do not modify it.
+type FeedEntry struct {
+	Index   uint64
+	Changes []metadata.Change
+}
+
+const (
+	feedEntries = 4096
+	feedBytes   = 8 << 20
+)
+
+// ring keeps the newest entries, bounded in number and bytes.
+type ring struct {
+	base    uint64 // index of the image before the first entry
+	entries []FeedEntry
+	sizes   []int
+	bytes   int
+}
+
+func (r *ring) add(e FeedEntry, before uint64, size int) {
+	if len(r.entries) == 0 {
+		r.base = before
+	}
+	r.entries, r.sizes, r.bytes = append(r.entries, e), append(r.sizes, size), r.bytes+size
+	n := 0
+	for len(r.entries)-n > feedEntries || (r.bytes > feedBytes && len(r.entries)-n > 1) {
+		r.bytes -= r.sizes[n]
+		n++
+	}
+	if n > 0 {
+		r.base = r.entries[n-1].Index
+		r.entries, r.sizes = slices.Delete(r.entries, 0, n), slices.Delete(r.sizes, 0, n)
+	}
+}
+
+// after returns the entries behind an index; false if some are gone.
+func (r *ring) after(from uint64) ([]FeedEntry, bool) {
+	if len(r.entries) == 0 || from < r.base {
+		return nil, false
+	}
+	at := sort.Search(len(r.entries), func(i int) bool { return r.entries[i].Index > from })
+	return slices.Clone(r.entries[at:]), true
+}
+
+// Changes returns what came after an index. If nothing did, it waits for it, at most for
+// wait, and then returns an empty feed.
+func (n *Node) Changes(ctx context.Context, from uint64, wait time.Duration) (Feed, error) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		feed, moved := n.fsm.since(from)
+		if feed.Index > from {
+			return feed, nil
+		}
+		select {
+		case <-moved:
+		case <-timer.C:
+			return feed, nil
+		case <-ctx.Done():
+			return feed, ctx.Err()
+		case <-n.gone:
+			return feed, notController()
+		}
+	}
+}
+
+func (f *fsm) since(from uint64) (Feed, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	image := f.image.Load()
+	feed := Feed{Index: image.Index()}
+	if feed.Index > from {
+		var kept bool
+		if feed.Entries, kept = f.ring.after(from); !kept {
+			feed.Image = image
+		}
+	}
+	return feed, f.moved
+}
+
+// WaitFor returns once the image has reached an index.
+func (n *Node) WaitFor(ctx context.Context, index uint64) error {
+	for {
+		n.fsm.mu.Lock()
+		moved, at := n.fsm.moved, n.fsm.image.Load().Index()
+		n.fsm.mu.Unlock()
+		if at >= index {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.gone:
+			return notController()
+		}
+	}
+}
