@@ -1,3 +1,7 @@
 package main
 
-func main() {}
+import "os"
+
+func main() {
+	os.Exit(run(&terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:]))
+}

@@ -1,0 +1,23 @@
+// Command broker is the cordwood binary: the broker, and the tools to talk to one.
+//
+//	cordwood dev | serve          -> process.go: settings -> broker.Config -> broker.Open -> Run until a signal
+//	         topic | group        -> client.go:  kadm requests to --brokers
+//	         produce | consume    -> client.go:  a kgo client of --brokers
+//	         log dump             -> a file on disk, no broker needed
+//	         config | version     -> what this binary knows
+//
+// Each command is one file; run.go finds it, runs it and turns its error into an exit code.
+//
+// Exit codes: 0 done, 1 failed, 2 wrong usage; of a server also 74 disk, 75 directory locked by another process, 78
+// configuration, busy port or another node's directory.
+//
+// Invariants
+//
+//	C1  What a command answers goes to standard output, everything else to standard error.
+//	C2  An error says what, where and what to do next; it is never a stack of functions.
+//	C3  Nothing is set up before it is known which command runs: a start costs what its command needs.
+//
+// Goroutines: a server has one that waits for signals; progress has one that redraws its line. Both end with the command.
+//
+// Not here: what a configuration key means (package broker), what a file's bytes mean (segment, protocol/record).
+package main

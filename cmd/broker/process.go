@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"cordwood/broker"
+)
+
+// untilSignal is a context that ends with SIGTERM or SIGINT, or with an error on failed. The stop that follows is
+// orderly; a second signal ends the process where it stands, which loses nothing that was acknowledged. SIGHUP, which
+// a terminal sends when it goes, does nothing.
+func untilSignal(log *zap.Logger, failed chan error) (ctx context.Context, release func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	released, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGHUP:
+					log.Info("SIGHUP: nothing to reload")
+				case ctx.Err() != nil:
+					log.Warn("second signal: stopping at once, the next start recovers")
+					os.Exit(exitFailed)
+				default:
+					log.Info("stopping", zap.String("signal", s.String()))
+					cancel()
+				}
+			case err := <-failed:
+				log.Error("stopping", zap.Error(err))
+				failed <- err // for the exit code
+				cancel()
+				failed = nil
+			case <-released:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(released)
+		<-done
+		cancel()
+	}
+}
+
+// serverError gives a failure of the broker its exit code and, where the cause is a common one, the next step.
+func serverError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return withCode(exitConfig, fmt.Errorf("%w; stop what uses the port, or choose another one", err))
+	case errors.Is(err, syscall.EACCES) && errors.Is(err, broker.ErrConfig):
+		return withCode(exitConfig, fmt.Errorf("%w; ports below 1024 need a privilege, others do not", err))
+	case errors.Is(err, broker.ErrConfig):
+		return withCode(exitConfig, err)
+	case errors.Is(err, broker.ErrLocked):
+		return withCode(exitLocked, err)
+	case errors.Is(err, broker.ErrDisk):
+		return withCode(exitDisk, err)
+	}
+	return err
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, those of sysexits.h where it has one, so that a supervisor can tell "try again" from "do not".
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitDisk   = 74
+	exitLocked = 75
+	exitConfig = 78
+)
+
+// terminal is what a command reads from and writes to (C1).
+type terminal struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// codedError carries the exit code of a failure.
+type codedError struct {
+	code int
+	error
+}
+
+func (e *codedError) Unwrap() error { return e.error }
+
+func withCode(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codedError{code, err}
+}
+
+func usageErrorf(format string, args ...any) error {
+	return withCode(exitUsage, fmt.Errorf(format, args...))
+}
+
+// run executes a command line and returns the exit code.
+func run(t *terminal, args []string) int {
+	root := rootCommand(t)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
+		fmt.Fprintln(t.err, "cordwood:", line)
+	}
+	coded := new(codedError)
+	if !errors.As(err, &coded) {
+		return exitFailed
+	}
+	if coded.code == exitUsage {
+		fmt.Fprintf(t.err, "usage: %s\nmore:  %s --help\n", cmd.UseLine(), cmd.CommandPath())
+	}
+	return coded.code
+}
+
+func rootCommand(t *terminal) *cobra.Command {
+	root := family("cordwood", "A message broker that speaks the Kafka protocol: one binary, no set-up")
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetIn(t.in)
+	root.SetOut(t.out)
+	root.SetErr(t.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
+	root.AddCommand(devCommand(t), serveCommand(t), versionCommand(t))
+	return root
+}
+
+// family is a command that only has commands below it; by itself, or with an unknown one, it is wrong usage.
+func family(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageErrorf("%s: which command? There are: %s", cmd.CommandPath(), strings.Join(names(cmd), ", "))
+			}
+			cmd.SuggestionsMinimumDistance = 2
+			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+				return usageErrorf("%s has no command %q; did you mean %s?", cmd.CommandPath(), args[0], s[0])
+			}
+			return usageErrorf("%s has no command %q; there are: %s", cmd.CommandPath(), args[0], strings.Join(names(cmd), ", "))
+		},
+	}
+}
+
+func names(cmd *cobra.Command) []string {
+	var out []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			out = append(out, c.Name())
+		}
+	}
+	return out
+}
+
+// arguments wants from least to most arguments (most < 0: any number).
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usageErrorf("%s wants %s", cmd.CommandPath(), what)
+		case most >= 0 && len(args) > most:
+			return usageErrorf("%s wants %s; %q is too much", cmd.CommandPath(), what, args[most])
+		}
+		return nil
+	}
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageErrorf("%s wants no arguments; %q is too much", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
