@@ -3,6 +3,7 @@ package listener
 import (
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -37,17 +38,18 @@ func TestAnswersLeaveInOrder(t *testing.T) {
 
 func TestReadyAnswerWaitsForTheParkedOneBeforeIt(t *testing.T) {
 	h := newRoom()
-	r := start(t, h, nil)
-	c := r.dial()
-	mustWrite(t, c, op(0, 'p'), op(1, 'e'))
-	eventually(t, func() bool { return h.handed.Load() == 2 }, "both requests")
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-	if _, _, err := readAnswer(c); err == nil {
-		t.Fatal("an answer left before its turn")
-	}
-	_ = c.SetReadDeadline(time.Time{})
-	h.gate(0).open()
-	wantAnswers(t, c, 0, 2)
+	bubble(t, h, nil, func(dial func() net.Conn) {
+		c := dial()
+		defer c.Close()
+		go func() { _, _ = c.Write(append(op(0, 'p'), op(1, 'e')...)) }()
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, _, err := readAnswer(c); err == nil {
+			t.Fatal("an answer left before its turn")
+		}
+		_ = c.SetReadDeadline(time.Time{})
+		h.gate(0).open()
+		wantAnswers(t, c, 0, 2)
+	})
 }
 
 func TestReadyAnswersLeaveBeforeABlockingOneFinishes(t *testing.T) {
@@ -106,63 +108,38 @@ func (c countingConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-func TestQueueIsBoundedByNumber(t *testing.T) {
-	h := newRoom()
-	r := start(t, h, nil)
-	c := r.dial()
-	const n = 1000 // bad input 9
-	sent := make(chan error, 1)
-	go func() {
-		var all []byte
-		for i := range n {
-			all = append(all, op(int32(i), 'p')...)
-		}
-		_, err := c.Write(all)
-		sent <- err
-	}()
-	eventually(t, func() bool { return h.handed.Load() == maxReplies+1 }, "a full queue")
-	time.Sleep(10 * time.Millisecond)
-	if got := h.handed.Load(); got != maxReplies+1 {
-		t.Fatalf("%d requests in flight, want %d and one waiting", got, maxReplies)
-	}
-	for i := range n {
-		h.gate(int32(i)).open()
-	}
-	wantAnswers(t, c, 0, n)
-	if err := <-sent; err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestQueueIsBoundedByBytes(t *testing.T) {
-	h := newRoom()
-	r := start(t, h, nil)
-	c := r.dial()
-	big := make([]byte, 8<<20)
-	big[0] = 'p'
-	sent := make(chan error, 1)
-	const n = 20
-	go func() {
-		for i := range n {
-			if _, err := c.Write(frame(0, int32(i), big)); err != nil {
-				sent <- err
-				return
-			}
-		}
-		sent <- nil
-	}()
-	// Seven fit into 64 MiB with their headers; the eighth waits.
-	eventually(t, func() bool { return h.handed.Load() == 8 }, "a full queue")
-	time.Sleep(10 * time.Millisecond)
-	if got := h.handed.Load(); got != 8 {
-		t.Fatalf("%d requests in flight, want 7 and one waiting", got)
-	}
-	for i := range n {
-		h.gate(int32(i)).open()
-	}
-	wantAnswers(t, c, 0, n)
-	if err := <-sent; err != nil {
-		t.Fatal(err)
+func TestQueueIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		payload, requests int
+		inFlight          int64 // and one more waits for room
+	}{
+		"by number, bad input 9": {1, 1000, maxReplies},
+		"by bytes":               {8 << 20, 20, 7}, // eight do not fit into 64 MiB with their headers
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newRoom()
+			payload := make([]byte, c.payload)
+			payload[0] = 'p'
+			bubble(t, h, nil, func(dial func() net.Conn) {
+				conn := dial()
+				defer conn.Close()
+				go func() {
+					for i := range c.requests {
+						if _, err := conn.Write(frame(0, int32(i), payload)); err != nil {
+							t.Error(err)
+						}
+					}
+				}()
+				synctest.Wait()
+				if got := h.handed.Load(); got != c.inFlight+1 {
+					t.Errorf("%d requests in flight, want %d and one waiting", got, c.inFlight)
+				}
+				for i := range c.requests {
+					h.gate(int32(i)).open()
+				}
+				wantAnswers(t, conn, 0, c.requests)
+			})
+		})
 	}
 }
 
