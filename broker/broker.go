@@ -42,6 +42,7 @@ type Broker struct {
 	listeners  []*boundListener
 	http       *httpServer
 	dirs       []dataDir
+	cluster    string // id of the cluster the data belongs to
 
 	incarnation   [16]byte
 	previousEpoch int64        // from the clean-shutdown file; -1 after a crash

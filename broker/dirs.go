@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -28,44 +27,46 @@ type dataDir struct {
 // journalLimit bounds the group-commit journal of a data directory.
 const journalLimit = 256 << 20
 
-// openDirs makes and reads the data directories. An empty one is given an id; one of another cluster or node stops
-// the start (bad input 149).
+// openDirs makes and reads the data directories; one of another cluster or node stops the start (bad input 149). No
+// format step is needed: where nothing says otherwise, the first start makes the cluster's id.
 func (b *Broker) openDirs() error {
+	b.cluster = b.cfg.ClusterID
 	for _, path := range b.cfg.LogDirs {
-		d, err := b.openDir(path)
+		d, err := b.readDir(path)
 		if err != nil {
 			return err
 		}
+		switch {
+		case d.meta.ClusterID == "" || d.meta.ClusterID == b.cluster:
+		case b.cluster == "":
+			b.cluster = d.meta.ClusterID
+		default:
+			return fmt.Errorf("%w: log.dirs: %s belongs to cluster %s, not to %s; give each cluster directories of its own",
+				ErrConfig, path, d.meta.ClusterID, b.cluster)
+		}
 		b.dirs = append(b.dirs, d)
 	}
-	cluster := ""
-	for _, d := range b.dirs {
-		if d.meta.ClusterID == "" {
-			continue
+	if b.cluster == "" {
+		var id metadata.UUID
+		if _, err := rand.Read(id[:]); err != nil {
+			return err
 		}
-		if cluster != "" && cluster != d.meta.ClusterID {
-			return fmt.Errorf("%w: log.dirs: %s belongs to cluster %s, another directory to %s; give each cluster directories of its own",
-				ErrConfig, d.path, d.meta.ClusterID, cluster)
-		}
-		cluster = d.meta.ClusterID
+		b.cluster = id.String()
 	}
-	if cluster != "" && b.cfg.ClusterID != "" && cluster != b.cfg.ClusterID {
-		return fmt.Errorf("%w: log.dirs: the data belongs to cluster %s, not to %s", ErrConfig, cluster, b.cfg.ClusterID)
+	for i := range b.dirs {
+		if err := b.formatDir(&b.dirs[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (b *Broker) openDir(path string) (dataDir, error) {
+// readDir makes a data directory if it is missing and reads its meta.properties.
+func (b *Broker) readDir(path string) (dataDir, error) {
 	d := dataDir{path: path}
 	if err := vfs.MkdirAllSync(b.cfg.FS, path); err != nil {
 		return d, fmt.Errorf("%w: log.dirs=%s: %w", ErrDisk, path, err)
 	}
-	// The partition set takes this lock for good; here it guards the first writing of meta.properties.
-	lock, err := b.cfg.FS.Lock(filepath.Join(path, ".lock"))
-	if err != nil {
-		return d, lockError(path, err)
-	}
-	defer lock.Close()
 	meta, found, err := segment.ReadMeta(b.cfg.FS, path)
 	switch {
 	case err != nil:
@@ -73,17 +74,31 @@ func (b *Broker) openDir(path string) (dataDir, error) {
 	case found && meta.NodeID != int32(b.cfg.NodeID):
 		return d, fmt.Errorf("%w: node.id=%d: %s belongs to node %d; set node.id=%d or choose another directory",
 			ErrConfig, b.cfg.NodeID, path, meta.NodeID, meta.NodeID)
-	case !found:
-		meta = segment.Meta{NodeID: int32(b.cfg.NodeID), ClusterID: b.cfg.ClusterID}
-		if _, err := rand.Read(meta.DirectoryID[:]); err != nil {
-			return d, err
-		}
-		if err := segment.WriteMeta(b.cfg.FS, path, meta); err != nil {
-			return d, fmt.Errorf("%w: %s: %w", ErrDisk, path, err)
-		}
 	}
 	d.id, d.meta = meta.DirectoryID, meta
 	return d, nil
+}
+
+// formatDir gives an empty directory its meta.properties, under the directory's lock: the partition set takes that
+// lock for good only when it opens.
+func (b *Broker) formatDir(d *dataDir) error {
+	lock, err := b.cfg.FS.Lock(filepath.Join(d.path, ".lock"))
+	if err != nil {
+		return lockError(d.path, err)
+	}
+	defer lock.Close()
+	if d.meta.ClusterID != "" {
+		return nil
+	}
+	d.meta = segment.Meta{NodeID: int32(b.cfg.NodeID), ClusterID: b.cluster}
+	if _, err := rand.Read(d.meta.DirectoryID[:]); err != nil {
+		return err
+	}
+	d.id = d.meta.DirectoryID
+	if err := segment.WriteMeta(b.cfg.FS, d.path, d.meta); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDisk, d.path, err)
+	}
+	return nil
 }
 
 // lockError names the process that holds a directory.
@@ -96,35 +111,6 @@ func lockError(path string, err error) error {
 		return fmt.Errorf("%w: log.dirs=%s: %w", ErrDisk, path, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrDisk, path, err)
-}
-
-// clusterID is the cluster the data belongs to; empty before the first start.
-func (b *Broker) clusterID() string {
-	for _, d := range b.dirs {
-		if d.meta.ClusterID != "" {
-			return d.meta.ClusterID
-		}
-	}
-	return b.cfg.ClusterID
-}
-
-// recordCluster writes the cluster's id into every meta.properties that lacks it, once it is known.
-func (b *Broker) recordCluster(ctx context.Context) error {
-	if err := b.awaitImage(ctx, uint64(b.epoch.Load())); err != nil {
-		return err
-	}
-	id := b.image().ClusterID()
-	for i := range b.dirs {
-		d := &b.dirs[i]
-		if d.meta.ClusterID == id {
-			continue
-		}
-		d.meta.ClusterID = id
-		if err := segment.WriteMeta(b.cfg.FS, d.path, d.meta); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrDisk, d.path, err)
-		}
-	}
-	return nil
 }
 
 // openPartitions locks the directories and recovers the logs in them.

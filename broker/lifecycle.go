@@ -9,13 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"cordwood/controller"
 	"cordwood/controller/decide"
 	"cordwood/metadata"
-	"cordwood/protocol"
 )
 
 // The life of a broker:
@@ -198,26 +198,28 @@ func (b *Broker) register(ctx context.Context) error {
 		return err
 	}
 	req := decide.RegisterBrokerRequest{
-		ID: b.cfg.NodeID, ClusterID: b.clusterID(), Incarnation: b.incarnation, PreviousEpoch: b.previousEpoch,
+		ID: b.cfg.NodeID, ClusterID: b.cluster, Incarnation: b.incarnation, PreviousEpoch: b.previousEpoch,
 		Listeners: endpoints, Rack: b.cfg.Rack,
-		Features: map[string]metadata.VersionRange{
-			protocol.FeatureMetadataVersion: {Min: protocol.MetadataVersion, Max: protocol.MetadataVersion},
-			protocol.FeatureKRaftVersion:    {Min: 0, Max: protocol.KRaftVersion},
-		},
+		Features: metadata.SupportedFeatures(),
 	}
 	for _, d := range b.dirs {
 		req.Dirs = append(req.Dirs, d.id)
+	}
+	select {
+	case <-b.controller.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	for {
 		epoch, err := b.controller.RegisterBroker(ctx, req)
 		if err == nil {
 			b.epoch.Store(epoch)
-			return b.recordCluster(ctx)
+			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if decide.Refused(err) != nil {
+		if decide.Refused(err) != nil && !errors.Is(err, kerr.NotController) {
 			return fmt.Errorf("%w: registration refused: %w", ErrConfig, err)
 		}
 		b.log.Warn("registration", zap.Error(err))
@@ -251,10 +253,13 @@ func (b *Broker) leave() {
 // openController opens the controller's log under the first data directory.
 func (b *Broker) openController() (err error) {
 	b.controller, err = controller.Open(controller.Config{
-		NodeID: b.cfg.NodeID, ClusterID: b.clusterID(), Dir: filepath.Join(b.dirs[0].path, "raft"),
-		DirID: b.dirs[0].id, FS: b.cfg.FS, Log: b.log.Named("controller"), Now: b.cfg.Now,
+		NodeID: b.cfg.NodeID, ClusterID: b.cluster, Dir: filepath.Join(b.dirs[0].path, "raft"),
+		DirID: b.dirs[0].id, FS: b.cfg.FS, Log: b.log.Named("controller"), Rules: b.rules(),
 		SessionTimeout: b.cfg.SessionTimeout, DiskStall: b.cfg.DiskStall,
 	})
+	if errors.Is(err, controller.ErrForeign) {
+		return fmt.Errorf("%w: log.dirs: %w", ErrConfig, err)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: controller: %w", ErrDisk, err)
 	}

@@ -75,8 +75,8 @@ func (l groupLog) Read(offset int64, buf []byte) ([]byte, error) {
 	return buf, err
 }
 
-func (l groupLog) Start() int64         { return l.p.Start() }
-func (l groupLog) HighWatermark() int64 { return l.p.HighWatermark() }
+func (l groupLog) Start() int64 { return l.p.Start() }
+func (l groupLog) End() int64   { return l.p.End() }
 
 // openGroups makes the coordinator of consumer groups; it leads nothing yet.
 func (b *Broker) openGroups() error {

@@ -45,10 +45,11 @@ func (b *Broker) followFeed(ctx context.Context) error {
 			}
 			continue
 		}
-		if feed.Image == nil || feed.Image.Index() <= b.image().Index() {
-			continue
+		// The controller of this process hands over its image itself: what led to it need not be applied again, and
+		// the two share their memory.
+		if old := b.image(); feed.Index > old.Index() {
+			b.apply(old, b.controller.Image())
 		}
-		b.apply(b.image(), feed.Image)
 	}
 }
 
