@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -48,6 +49,7 @@ func Defaults() Config {
 }
 
 func (c Config) filled() Config {
+	c.InitialRebalanceDelay = max(c.InitialRebalanceDelay, 0)
 	c.MinSessionTimeout = or(c.MinSessionTimeout, 6*time.Second)
 	c.MaxSessionTimeout = or(c.MaxSessionTimeout, 30*time.Minute)
 	c.MaxSize = or(c.MaxSize, math.MaxInt32)
@@ -238,4 +240,9 @@ func (m *Machine) Stats() Stats {
 		}
 	}
 	return s
+}
+
+// String is the line that an operator reads.
+func (e Event) String() string {
+	return fmt.Sprintf("group %q generation %d with %d members: %s: %s", e.Group, e.Generation, e.Members, e.What, e.Why)
 }

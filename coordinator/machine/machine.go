@@ -28,9 +28,10 @@ type Result struct {
 // Machine is the state of one coordinator shard. Its request methods are the
 // concrete type's own; they take a token and now and return a Result.
 type Machine interface {
-	// Replay applies one entry; it is the only way to change hard state. An
-	// entry that cannot be understood is skipped and reported: the error says
-	// why, and the state is unchanged.
+	// Replay applies one entry; it is the only way to change hard state. It
+	// keeps nothing of the entry's bytes, which may be reused. An entry that
+	// cannot be understood is skipped and reported: the error says why, and
+	// the state is unchanged.
 	Replay(Entry) error
 	// Loaded ends loading: soft state is made from hard state and timers start.
 	Loaded(now time.Time) Result
