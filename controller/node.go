@@ -72,10 +72,6 @@ func (c *Config) fill() error {
 	return nil
 }
 
-// soloTiming is raft's timing while there is one voter: nobody can lead but this node, so
-// waiting for others is waiting for nothing.
-const soloTiming = 10 * time.Millisecond
-
 // Node is one controller.
 type Node struct {
 	// Set once.
@@ -195,7 +191,6 @@ func (n *Node) Close() error {
 func (n *Node) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(strconv.Itoa(int(n.cfg.NodeID)))
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = soloTiming, soloTiming, soloTiming
 	c.TrailingLogs, c.SnapshotThreshold = n.cfg.Trailing, n.cfg.SnapshotAfter
 	c.NoLegacyTelemetry = true
 	c.Logger = newLogger(n.log)
@@ -206,17 +201,22 @@ func (n *Node) raftConfig() *raft.Config {
 // after ctx ended, else why the node had to stop. Only when the disk hangs it does not
 // wait for those that hang with it.
 func (n *Node) Run(ctx context.Context) error {
-	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: n.stream, MaxPool: raftMaxPool, Timeout: raftTimeout, Logger: newLogger(n.log)})
-	r, err := raft.NewRaft(n.raftConfig(), n.fsm, n.store, n.stable, n.snaps, transport)
+	transport, conf := newTransport(n), n.raftConfig()
+	r, err := raft.NewRaft(conf, n.fsm, n.store, n.stable, n.snaps, transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("controller: %w", err), transport.Close(), n.Close())
 	}
 	n.raft.Store(r)
+	inside, cancel := context.WithCancel(context.Background())
+	var helpers sync.WaitGroup
+	helpers.Go(func() { transport.run(inside) })
+	helpers.Go(func() { transport.leadAlone(inside, r, conf.LocalID) })
 	err = n.lead(ctx, r)
 	n.end.Do(func() { close(n.gone) })
 	n.refuseQueued()
 	stopped := r.Shutdown()
+	cancel()
+	helpers.Wait()
 	err = errors.Join(err, transport.Close())
 	if errors.Is(err, ErrDiskStalled) {
 		return err
@@ -255,7 +255,7 @@ func (n *Node) again(r *raft.Raft) <-chan time.Time {
 	if r.State() != raft.Leader {
 		return nil
 	}
-	return time.After(soloTiming)
+	return time.After(10 * time.Millisecond)
 }
 
 // transfer hands leadership over before a stop, if there is anybody.

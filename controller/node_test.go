@@ -109,7 +109,7 @@ func TestAnEmptyDirectoryBecomesAClusterByItself(t *testing.T) {
 	if u, err := metadata.ParseUUID(id); err != nil || u.Reserved() {
 		t.Fatal(id, err)
 	}
-	if f := n.Image().Features(); f[metadata.FeatureELR] != 1 {
+	if f := n.Image().Features(); f[metadata.FeatureKRaft] != 1 {
 		t.Fatal(f)
 	}
 	n.join(1, 1)
