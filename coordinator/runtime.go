@@ -39,7 +39,7 @@ type Config struct {
 	MaxBatchBytes int           // largest record batch; 0: 1,048,588 (max.message.bytes)
 	MaxOps        int           // requests waiting for one shard; 0: 1,024
 	CommitTimeout time.Duration // of one burst; 0: 5 s (offsets.commit.timeout.ms)
-	RetryDelay    time.Duration // before a failed load is tried again; 0: 100 ms
+	RetryDelay    time.Duration // before a failed load is tried again, doubled each time; 0: 100 ms
 	Log           *zap.Logger
 	Now           func() time.Time // wall time for record timestamps; nil: time.Now
 }

@@ -347,6 +347,29 @@ func TestAFailedAppendIsForgotten(t *testing.T) {
 	}
 }
 
+func TestAShardSurvivesFailureAfterFailure(t *testing.T) {
+	bubble(t, nil, func(h *hall, ctx context.Context) {
+		h.elect(1)
+		for i := range 5 {
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				r, err := h.join(ctx, "")
+				if err == nil {
+					_, err = h.join(ctx, r.MemberID)
+				}
+				want(t, "parked", err, kerr.CoordinatorNotAvailable)
+			})
+			synctest.Wait()
+			h.log.failing(func(string) error { return kerr.NotEnoughReplicas })
+			want(t, "refused", h.commit(ctx, "offsets only", int64(i)), kerr.CoordinatorNotAvailable)
+			wg.Wait()
+			h.log.failing(nil)
+			time.Sleep(2 * longestDelay)
+			want(t, "healed", h.commit(ctx, "offsets only", int64(i)), nil)
+		}
+	})
+}
+
 // The outcome of a commit that takes too long is not known: the client tries again, and the log decides.
 func TestACommitThatTakesTooLongIsNotKnown(t *testing.T) {
 	bubble(t, func(c *Config) { c.CommitTimeout = 2 * time.Second }, func(h *hall, ctx context.Context) {
@@ -377,7 +400,7 @@ func TestALoadThatFailsIsTriedAgain(t *testing.T) {
 			t.Error("served")
 		}
 		h.log.failing(nil)
-		time.Sleep(time.Second)
+		time.Sleep(longestDelay)
 		want(t, "healed", h.commit(ctx, "g", 1), nil)
 	})
 }

@@ -140,9 +140,11 @@ func (s *shard) run(before <-chan struct{}) {
 	if before != nil {
 		<-before // was told to end before this shard was made (C3)
 	}
+	delay := s.cfg.RetryDelay
 	for s.ctx.Err() == nil {
 		err := s.guard(s.load)
 		if err == nil {
+			delay = s.cfg.RetryDelay
 			s.refusal.Store(nil)
 			err = s.guard(s.serve)
 		}
@@ -154,11 +156,15 @@ func (s *shard) run(before <-chan struct{}) {
 		s.refusal.Store(refusalFor(code))
 		s.fail(code)
 		select {
-		case <-time.After(s.cfg.RetryDelay):
+		case <-time.After(delay):
 		case <-s.ctx.Done():
 		}
+		delay = min(2*delay, longestDelay)
 	}
 }
+
+// longestDelay bounds how long a shard takes to notice that its log can be read again.
+const longestDelay = 2 * time.Second
 
 // refusalFor is what new requests get after a failure: who is not the leader any more says so, the others load.
 func refusalFor(code *kerr.Error) *kerr.Error {
