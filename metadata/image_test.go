@@ -238,7 +238,7 @@ func TestConfigOfOneEntryIsNotSeenHalf(t *testing.T) {
 
 func TestTopicNames(t *testing.T) {
 	long := strings.Repeat("a", MaxTopicName)
-	for _, good := range []string{"a", "A-b_c.9", long, "con", "..a", "__consumer_offsets"} {
+	for _, good := range []string{"a", "A-b_c.9", long, "..a", "console", "com0", "com10", "com", "__consumer_offsets"} {
 		if err := ValidTopicName(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
@@ -249,7 +249,9 @@ func TestTopicNames(t *testing.T) {
 		"..":               "Topic name is invalid: '..' is not allowed",
 		"../../etc/passwd": "Topic name is invalid: '../../etc/passwd' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'",
 		long + "a":         "Topic name is invalid: the length of '" + long + "…' is longer than the max allowed length 249",
-		"a/b":              "", "a\x00b": "", `C:\x`: "", "a b": "", "🙂": "", "a\nb": "", "ä": "",
+		"con":              "Topic name is invalid: 'con' is the name of a device on some systems",
+		"NUL":              "", "Com9": "", "lpt1": "",
+		"a/b": "", "a\x00b": "", `C:\x`: "", "a b": "", "🙂": "", "a\nb": "", "ä": "",
 	} {
 		err := ValidTopicName(bad)
 		if err == nil || (text != "" && err.Error() != text) {

@@ -13,13 +13,15 @@ const MaxTopicName = 249
 var ErrTopicName = errors.New("invalid topic name")
 
 // ValidTopicName lets only names through that are safe as part of a directory name
-// (bad input 124). The texts are Kafka's.
+// (bad input 124). The texts are Kafka's, where Kafka refuses too.
 func ValidTopicName(name string) error {
 	switch {
 	case name == "":
 		return topicNameError("the empty string is not allowed")
 	case name == "." || name == "..":
 		return topicNameError("'%s' is not allowed", name)
+	case device(name):
+		return topicNameError("'%s' is the name of a device on some systems", name)
 	case len(name) > MaxTopicName:
 		return topicNameError("the length of '%s' is longer than the max allowed length %d", clip(name), MaxTopicName)
 	}
@@ -29,6 +31,18 @@ func ValidTopicName(name string) error {
 		}
 	}
 	return nil
+}
+
+// device reports whether files of this name open a device on Windows. Topics must be
+// copyable to anywhere; Kafka lets these names through.
+func device(name string) bool {
+	switch lower := strings.ToLower(name); len(lower) {
+	case 3:
+		return lower == "con" || lower == "prn" || lower == "aux" || lower == "nul"
+	case 4:
+		return (lower[:3] == "com" || lower[:3] == "lpt") && '1' <= lower[3] && lower[3] <= '9'
+	}
+	return false
 }
 
 func topicByte(b byte) bool {
