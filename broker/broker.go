@@ -49,7 +49,7 @@ type Broker struct {
 	epoch         atomic.Int64 // this registration's broker epoch; 0 before
 
 	published atomic.Pointer[publication]
-	serving   atomic.Bool
+	ready     chan struct{} // closed when this broker serves
 	stopping  atomic.Bool
 	producers producerIDs
 	tasks     chan func(context.Context)
@@ -85,7 +85,7 @@ func Open(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, codecs: compress.New(), metrics: new(metrics),
 		sessions: newFetchSessions(cfg.FetchSessions), previousEpoch: -1,
-		tasks: make(chan func(context.Context), 1024), fatal: make(chan error, 1),
+		tasks: make(chan func(context.Context), 1024), fatal: make(chan error, 1), ready: make(chan struct{}),
 	}
 	b.publish(metadata.Empty())
 	b.handlers = b.dispatchTable()
@@ -143,10 +143,13 @@ func (b *Broker) notReady() string {
 		return "not registered with the controller"
 	case self.Fenced:
 		return "fenced: registered, waiting for the metadata to arrive"
-	case !b.serving.Load():
+	}
+	select {
+	case <-b.ready:
+		return ""
+	default:
 		return "starting"
 	}
-	return ""
 }
 
 // awaitImage waits until this broker's image has reached a raft index (B4).

@@ -91,8 +91,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	bg := begin("background", b.runBackground)
 	feed := begin("metadata feed", b.followFeed)
 	heart := begin("heartbeat", b.beat)
-	// Accepting starts with the process: a client that comes early waits in its session, not in a refused dial.
-	serve := begin("listeners", b.serveWhenReady)
+	serve := begin("listeners", b.serve)
+	begin("readiness", b.awaitReady)
 
 	var failure error
 	select {
@@ -134,8 +134,9 @@ func (b *Broker) stop(clean bool, serve, bg, groups, heart, feed, logs, ctrl *ro
 	return errors.Join(errs...)
 }
 
-// serveWhenReady accepts connections once this broker is registered and unfenced.
-func (b *Broker) serveWhenReady(ctx context.Context) error {
+// awaitReady opens the gate of the sessions once this broker is registered and unfenced. Connections are accepted from
+// the start: a client that comes early waits for its first answer, not for its next dial.
+func (b *Broker) awaitReady(ctx context.Context) error {
 	for b.unready() {
 		p := b.published.Load()
 		if !b.unready() {
@@ -147,12 +148,13 @@ func (b *Broker) serveWhenReady(ctx context.Context) error {
 			return nil
 		}
 	}
-	b.serving.Store(true)
+	close(b.ready)
 	b.log.Info("serving", zap.Any("addresses", b.Addrs().Listeners), zap.String("cluster", b.image().ClusterID()))
 	if b.cfg.Ready != nil {
 		b.cfg.Ready(b.Addrs())
 	}
-	return b.serve(ctx)
+	<-ctx.Done()
+	return nil
 }
 
 func (b *Broker) unready() bool {

@@ -21,6 +21,7 @@ type session struct {
 	header    protocol.Header
 	validator record.Validator
 	stage     produceStage
+	admitted  bool // the broker was ready once
 
 	// set once by ApiVersions (KIP-511), read by the log only
 	software string
@@ -34,6 +35,14 @@ var errClose = errors.New("connection closed by protocol")
 // Burst serves complete frames in order. Produce requests are staged and appended together at the end of the
 // burst or before the first request of another kind, so that order holds (B1).
 func (s *session) Burst(frames [][]byte) error {
+	if !s.admitted {
+		select {
+		case <-s.b.ready:
+			s.admitted = true
+		case <-s.c.Context().Done():
+			return errClose
+		}
+	}
 	now := s.b.now()
 	for _, f := range frames {
 		body, err := protocol.ParseHeader(f, &s.header)
