@@ -81,7 +81,7 @@ func (p *Partition) append(epoch int32, items []*Append, wall time.Time) (hw int
 	st.log.Producers().Commit()
 	p.dir.counters.appended(batches)
 	moved = p.advance(st, wall)
-	return p.hw.Load(), moved, st.durable || st.log.WritebackDue(), nil
+	return p.hw.Load(), moved, st.durable || st.log.WritebackDue() || st.log.SealedDue(), nil
 }
 
 // ready returns with mu held, as it was called, and a log that takes appends of the current leader epoch; or with

@@ -12,18 +12,14 @@ import (
 )
 
 // Apply makes the hosted replicas what img says: hosts, changes roles and configurations, gives replicas up. It is
-// level-triggered: what lies between img and the image before does not matter. img is committed metadata; the caller
-// applies one image after another.
+// level-triggered: what lies between img and the image before does not matter. img is committed metadata. It returns
+// when all of it is done; of several callers one works at a time.
 func (s *Set) Apply(img *metadata.Image) {
-	s.mu.Lock()
+	s.turn <- struct{}{} // not a mutex: whoever has it may wait for the disk
+	defer func() { <-s.turn }()
 	diff := metadata.Compare(s.image, img)
 	s.image = img
-	gone := s.unhost(&diff)
-	s.mu.Unlock()
-	s.dispose(gone) // a name may be hosted again only when its old directory is out of the way
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.dispose(s.unhost(&diff)) // first: a name may be hosted again only when its old directory is out of the way
 	now := time.Now()
 	for i := range diff.Partitions {
 		if d := &diff.Partitions[i]; d.New != nil && s.isOurs(d.New) {
@@ -126,7 +122,7 @@ func (s *Set) disposeOne(d disposal) {
 	s.removeLater(p.dir, path, p.Config().FileDeleteDelay)
 }
 
-// host brings one replica to where the image has it; mu is held.
+// host brings one replica to where the image has it.
 func (s *Set) host(img *metadata.Image, d *metadata.PartitionDiff, now time.Time) {
 	e := s.table.byID(d.Topic.ID)
 	if e == nil {
@@ -148,11 +144,10 @@ func (s *Set) open(e *topic, index int32, m *metadata.Partition) *Partition {
 	name := directoryName(e.name, index)
 	var p *Partition
 	for _, d := range s.dirs {
-		f := d.found[name]
+		f := d.claim(name)
 		if f == nil {
 			continue
 		}
-		delete(d.found, name)
 		switch {
 		case f.err != nil:
 			p = s.broken(e, index, d)
@@ -211,14 +206,13 @@ func (s *Set) place(m *metadata.Partition) *directory {
 // deleteUnknown is what Z28 forbids; only a mutant does it.
 func (s *Set) deleteUnknown() {
 	for _, d := range s.dirs {
-		for name, f := range d.found {
-			delete(d.found, name)
-			_, _ = f.log.Delete()
+		for _, l := range d.unclaimed() {
+			_, _ = d.claim(l.Name()).log.Delete()
 		}
 	}
 }
 
-// reconfigure gives a topic's partitions their new configuration; mu is held.
+// reconfigure gives a topic's partitions their new configuration.
 func (s *Set) reconfigure(img *metadata.Image, name string) {
 	e := s.table.byName([]byte(name))
 	if e == nil {

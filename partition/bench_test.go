@@ -10,6 +10,7 @@ import (
 
 	"cordwood/metadata"
 	"cordwood/protocol/record"
+	"cordwood/segment"
 	"cordwood/segment/vfs"
 )
 
@@ -90,6 +91,34 @@ func BenchmarkAckDurable(b *testing.B) {
 			st := w.set.Stats().Dirs[0]
 			b.ReportMetric(float64(b.N)/float64(st.Syncs), "acks/sync")
 		})
+	}
+}
+
+// BenchmarkAckManyLogs is acks=all in durable mode on many logs, each with one producer that keeps 5 batches in flight.
+func BenchmarkAckManyLogs(b *testing.B) {
+	for _, logs := range []int{8, 32, 100, 1000} {
+		for _, size := range []int{1 << 10, 16 << 10} {
+			for _, journal := range []int64{0, segment.DefaultJournalBytes} {
+				b.Run(fmt.Sprintf("logs=%d/%dKB/journal=%v", logs, size>>10, journal > 0), func(b *testing.B) {
+					w := benchWorld(b, true, logs, func(c *Config) { c.JournalLimit = journal })
+					for i := range int32(logs) {
+						produce(w.get("t", i), -1, sized(size))
+					}
+					w.settle()
+					b.SetBytes(int64(size))
+					b.ResetTimer()
+					var left atomic.Int64
+					left.Store(int64(b.N))
+					var wg sync.WaitGroup
+					for i := range int32(logs) {
+						wg.Go(func() { pipeline(b, w.get("t", i), 5, size, &left) })
+					}
+					wg.Wait()
+					b.StopTimer()
+					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "acks/s")
+				})
+			}
+		}
 	}
 }
 

@@ -13,10 +13,10 @@ import (
 	"cordwood/segment/vfs"
 )
 
-// Config is what a Set is told. Defaults fills in what may be left out.
+// Config is what a Set is told. Defaulted fills in what may be left out.
 type Config struct {
 	Self   metadata.NodeID
-	Dirs   []string // log.dirs; each must exist
+	Dirs   []string // log.dirs; made if missing
 	FS     vfs.FS
 	Codecs record.Codecs
 	Log    *zap.Logger
@@ -34,6 +34,7 @@ type Config struct {
 	RetentionInterval     time.Duration // between retention passes
 	ProducerInterval      time.Duration // between passes that forget idle producers
 	InitialDelay          time.Duration // before the first retention pass
+	ProducerExpiry        time.Duration // a producer idle for that long is forgotten
 
 	// Progress, if set, is told while logs are opened at start.
 	Progress func(done, total int)
@@ -41,7 +42,7 @@ type Config struct {
 	DirFailed func(path string, id metadata.DirID, err error)
 }
 
-// Defaults returns c with every zero value that has a default replaced.
+// Defaulted returns c with every zero value that has a default replaced.
 func (c Config) Defaulted() Config {
 	if c.FS == nil {
 		c.FS = vfs.OS()
@@ -64,6 +65,7 @@ func (c Config) Defaulted() Config {
 	orDuration(&c.RetentionInterval, 5*time.Minute)
 	orDuration(&c.ProducerInterval, 10*time.Minute)
 	orDuration(&c.InitialDelay, 30*time.Second)
+	orDuration(&c.ProducerExpiry, 24*time.Hour)
 	return c
 }
 
@@ -104,12 +106,20 @@ type settings struct {
 }
 
 func (s *Set) settingsOf(img *metadata.Image, name string) *settings {
-	c, err := s.cfg.Defaults.With(img.Config(metadata.ResourceTopic, name))
+	overrides := img.Config(metadata.ResourceTopic, name)
+	if len(overrides) == 0 {
+		return s.plain
+	}
+	c, err := s.cfg.Defaults.With(overrides)
 	if err != nil { // the controller validates; an image of a newer version may know more
 		s.log.Error("topic config is not understood, defaults are used", zap.String("topic", name), zap.Error(err))
-		c = s.cfg.Defaults
+		return s.plain
 	}
-	return &settings{topic: c, rules: s.rules(&c), segment: segmentConfig(&c)}
+	return s.settings(c)
+}
+
+func (s *Set) settings(c metadata.TopicConfig) *settings {
+	return &settings{topic: c, rules: s.rules(&c), segment: s.segmentConfig(&c)}
 }
 
 func (s *Set) rules(c *metadata.TopicConfig) record.Rules {
@@ -136,14 +146,15 @@ func (s *Set) rules(c *metadata.TopicConfig) record.Rules {
 	return r
 }
 
-func segmentConfig(c *metadata.TopicConfig) segment.Config {
-	s := segment.DefaultConfig()
-	s.SegmentBytes, s.SegmentAge, s.SegmentJitter = c.SegmentBytes, c.SegmentAge, c.SegmentJitter
-	s.IndexInterval, s.IndexBytes = c.IndexInterval, c.SegmentIndexBytes
-	s.RetentionBytes, s.RetentionAge = c.RetentionBytes, c.Retention
-	s.DeleteDelay = c.FileDeleteDelay
-	s.MaxMessageBytes = c.MaxMessageBytes
-	s.Preallocate = c.Preallocate
-	s.Compact, s.Delete = c.Compact, c.Delete
-	return s
+func (s *Set) segmentConfig(c *metadata.TopicConfig) segment.Config {
+	l := segment.DefaultConfig()
+	l.SegmentBytes, l.SegmentAge, l.SegmentJitter = c.SegmentBytes, c.SegmentAge, c.SegmentJitter
+	l.IndexInterval, l.IndexBytes = c.IndexInterval, c.SegmentIndexBytes
+	l.RetentionBytes, l.RetentionAge = c.RetentionBytes, c.Retention
+	l.DeleteDelay = c.FileDeleteDelay
+	l.MaxMessageBytes = c.MaxMessageBytes
+	l.Preallocate = c.Preallocate
+	l.Compact, l.Delete = c.Compact, c.Delete
+	l.ProducerExpiry = s.cfg.ProducerExpiry
+	return l
 }

@@ -36,9 +36,8 @@ type directory struct {
 	failed   atomic.Pointer[error] // not nil: offline for good
 	counters counters
 
-	// set at start, used by Apply
-	brokerEpoch int64 // of the clean stop before; -1 after an unclean one
-	found       map[string]*found
+	brokerEpoch int64             // of the clean stop before; -1 after an unclean one
+	found       map[string]*found // at start, and not claimed by an image yet; under Set.mu
 
 	upkeepSince atomic.Int64 // since when upkeep works on this directory; 0: it does not
 	replicas    atomic.Int64
@@ -50,6 +49,15 @@ type found struct {
 	name string
 	log  *segment.Log // nil: could not be opened
 	err  error
+}
+
+// claim takes a directory that was found at start; nil if there is none of that name, or it was claimed before.
+func (d *directory) claim(name string) *found {
+	d.set.mu.Lock()
+	defer d.set.mu.Unlock()
+	f := d.found[name]
+	delete(d.found, name)
+	return f
 }
 
 // unclaimed returns the logs found at start that belong to no hosted replica.

@@ -269,9 +269,6 @@ func TestEverySingleFault(t *testing.T) {
 // faultRun appends to a few partitions with operation n failing, and checks what is left after a power cut.
 func faultRun(t *testing.T, n int64, errno error) int64 {
 	mem := vfs.NewMem()
-	if err := mem.MkdirAll("/data", 0o700); err != nil {
-		t.Fatal(err)
-	}
 	fault := vfs.NewFault(mem, vfs.FailAt(n, errno))
 	w := &world{t: t, fs: fault, img: metadata.Empty()}
 	w.cfg = Config{Self: self, Dirs: []string{"/data"}, FS: fault}
@@ -293,6 +290,7 @@ func faultRun(t *testing.T, n int64, errno error) int64 {
 	_ = w.set.Close(t.Context(), 7) // fails where the directory is offline
 	for _, after := range []*vfs.Mem{mem.CrashClone(nil), mem.KillClone()} {
 		w.reopen(after)
+		w.settle()
 		for index, values := range want {
 			got := w.read(w.get("t", index), 0)
 			for _, v := range values {
@@ -301,7 +299,7 @@ func faultRun(t *testing.T, n int64, errno error) int64 {
 				}
 			}
 		}
-		_ = w.set.Abandon()
+		w.crash()
 	}
 	return fault.Count()
 }

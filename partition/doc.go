@@ -38,12 +38,13 @@
 //
 // # Locks
 //
-//	Set.mu         who may change the table; readers of the table take none
+//	Set.mu         what was found at start, what waits for its removal
 //	Partition.mu   role, tracker, appends; a plain mutex, held over one write and never over a sync
 //	flusher.mu     the queue of logs to sync
 //	waiterList.mu  the waiters of one partition
 //
-// Order: Set.mu, Partition.mu; the other two are leaves. What waits for the disk but must have the log to itself (a
+// All but Partition.mu are leaves. The table of hosted replicas is changed by whoever has the token of Set.turn and
+// read without a lock. What waits for the disk but must have the log to itself (a
 // new epoch, creation, deletion) goes through Partition.exclusive: it marks the log as taken, lets go of mu, and
 // appends wait for the mark outside the lock.
 //

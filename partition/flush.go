@@ -178,12 +178,17 @@ func (f *flusher) sync(p *Partition) {
 	if st.log == nil || f.dir.isFailed() && mutant != 26 {
 		return
 	}
-	if !p.cold.Swap(false) && !st.durable {
+	began := time.Now()
+	var err error
+	switch {
+	case p.cold.Swap(false) || st.durable:
+		_, err = st.log.Sync()
+	case st.log.SealedDue():
+		err = st.log.SyncSealed()
+	default:
 		st.log.Writeback()
 		return
 	}
-	began := time.Now()
-	_, err := st.log.Sync()
 	f.dir.counters.synced(time.Since(began))
 	if err != nil {
 		f.dir.syncFailed(p, err)

@@ -18,13 +18,14 @@ import (
 // slowDisk is a disk whose syncs of .log files take a time each, and counts them.
 type slowDisk struct {
 	*vfs.Fault
+	mem   *vfs.Mem
 	delay func(name string) time.Duration
 	syncs atomic.Int64
 }
 
 func newSlowDisk(delay func(name string) time.Duration) *slowDisk {
-	d := &slowDisk{delay: delay}
-	d.Fault = vfs.NewFault(vfs.NewMem(), func(op vfs.Op) vfs.Verdict {
+	d := &slowDisk{delay: delay, mem: vfs.NewMem()}
+	d.Fault = vfs.NewFault(d.mem, func(op vfs.Op) vfs.Verdict {
 		if op.Kind != vfs.OpSync || !strings.HasSuffix(op.Name, ".log") {
 			return vfs.Verdict{}
 		}
@@ -152,37 +153,39 @@ func TestHotLogIsNeverSyncedByTheClock(t *testing.T) {
 }
 
 func TestManyLogsAreCommittedByTheJournal(t *testing.T) {
-	mem := vfs.NewMem()
-	w := newWorld(t, mem, func(c *Config) { c.JournalLimit = 64 << 20; c.Log = nil })
-	const logs = 300
-	w.topic(topicID(1), "t", logs, alone())
-	w.run()
-	for round := range 5 {
-		var wg sync.WaitGroup
+	synctest.Test(t, func(t *testing.T) {
+		disk := newSlowDisk(every(time.Millisecond))
+		w := newWorld(t, disk, func(c *Config) { c.JournalLimit = 64 << 20; c.Log = nil })
+		const logs = 300
+		w.topic(topicID(1), "t", logs, alone())
+		w.run()
+		for round := range 5 {
+			var wg sync.WaitGroup
+			for i := range int32(logs) {
+				wg.Go(func() { w.acked(w.get("t", i), batch(1, number(round))) })
+			}
+			wg.Wait()
+		}
+		w.halt()
+		st := w.set.Stats().Dirs[0]
+		if st.JournalRounds == 0 || st.JournalLogs <= 10*st.JournalRounds {
+			t.Errorf("%d rounds for %d logs", st.JournalRounds, st.JournalLogs)
+		}
+		w.reopen(disk.mem.CrashClone(nil))
+		w.settle()
 		for i := range int32(logs) {
-			wg.Go(func() { w.acked(w.get("t", i), batch(1, number(round))) })
+			if got := w.read(w.get("t", i), 0); len(got) != 5 {
+				t.Fatalf("partition %d has %d of 5 acked records", i, len(got))
+			}
 		}
-		wg.Wait()
-	}
-	w.halt()
-	st := w.set.Stats().Dirs[0]
-	if st.JournalRounds == 0 || st.JournalLogs <= st.JournalRounds {
-		t.Errorf("%d rounds for %d logs", st.JournalRounds, st.JournalLogs)
-	}
-	w.reopen(mem.CrashClone(nil))
-	for i := range int32(logs) {
-		if got := w.read(w.get("t", i), 0); len(got) != 5 {
-			t.Fatalf("partition %d has %d of 5 acked records", i, len(got))
+		w.acked(w.get("t", 3), batch(1, "after"))
+		w.close(1)
+		w.reopen(w.fs)
+		if got := w.read(w.get("t", 3), 0); len(got) != 6 {
+			t.Errorf("%d records", len(got))
 		}
-	}
-	w.run()
-	w.acked(w.get("t", 3), batch(1, "after"))
-	w.close(1)
-	w.reopen(w.fs)
-	if got := w.read(w.get("t", 3), 0); len(got) != 6 {
-		t.Errorf("%d records", len(got))
-	}
-	w.crash()
+		w.crash()
+	})
 }
 
 func TestSwitchToDurableModeSyncsWhatIsThere(t *testing.T) {

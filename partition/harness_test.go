@@ -35,11 +35,6 @@ func newWorld(t testing.TB, fsys vfs.FS, change ...func(*Config)) *world {
 	for _, f := range change {
 		f(&w.cfg)
 	}
-	for _, d := range w.cfg.Dirs {
-		if err := fsys.MkdirAll(d, 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
 	w.open()
 	return w
 }
@@ -91,6 +86,21 @@ func (w *world) reopen(fsys vfs.FS) {
 	w.fs, w.cfg.FS = fsys, fsys
 	w.open()
 	w.set.Apply(w.img)
+}
+
+// settle runs the set until everything that its partitions hold is committed.
+func (w *world) settle() {
+	w.t.Helper()
+	if w.stop == nil {
+		w.run()
+	}
+	for p := range w.set.Each() {
+		_, epoch := p.Role()
+		waiter, woken := newWaiter()
+		for p.Await(waiter, p.End(), epoch) {
+			<-woken
+		}
+	}
 }
 
 func (w *world) change(changes ...metadata.Change) {

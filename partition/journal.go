@@ -2,6 +2,7 @@ package partition
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,11 +16,10 @@ import (
 type journaler struct {
 	journal *segment.Journal
 	buf     []byte
-	logs    map[*Partition]struct{} // have entries since the last reset
 }
 
 // maxEntry bounds what one log may have in a round; a log that got more is synced by itself.
-const maxEntry = 1 << 20
+const maxEntry = 256 << 10
 
 // journalRound makes all that is queued durable by one write and one fsync. mu is held before and after.
 func (f *flusher) journalRound(n int) {
@@ -32,7 +32,7 @@ func (f *flusher) journalRound(n int) {
 	f.mu.Unlock()
 	f.since[n].Store(f.dir.set.clock())
 	began := time.Now()
-	written, rest, err := f.journal.write(round)
+	written, rest, err := f.journal.write(round, func() { f.since[n].Store(f.dir.set.clock()) })
 	if err == nil {
 		err = f.journal.journal.Commit()
 	}
@@ -44,12 +44,16 @@ func (f *flusher) journalRound(n int) {
 		}
 	}
 	f.since[n].Store(0)
-	if err != nil {
-		f.dir.fail(err)
+	if err != nil && !isFull(err) {
+		f.dir.fail(fmt.Errorf("journal: %w", err))
 	}
 	f.mu.Lock()
 	f.round = false
 	for _, w := range written {
+		if err != nil { // no room for the journal: each log has its own already
+			rest = append(rest, w.p)
+			continue
+		}
 		f.done(w.p)
 	}
 	for _, p := range rest {
@@ -67,7 +71,7 @@ type written struct {
 }
 
 // write appends the unsynced part of each log to the journal, and returns those that must be synced by themselves.
-func (j *journaler) write(round []*Partition) (in []written, rest []*Partition, err error) {
+func (j *journaler) write(round []*Partition, alive func()) (in []written, rest []*Partition, err error) {
 	for i, p := range round {
 		st := p.standing.Load()
 		if st.log == nil || !st.durable {
@@ -82,27 +86,28 @@ func (j *journaler) write(round []*Partition) (in []written, rest []*Partition, 
 		j.buf = buf
 		err = j.journal.Append(st.log, e)
 		if errors.Is(err, segment.ErrJournalFull) {
-			if err = j.reset(in); err == nil {
+			if err = j.reset(in, alive); err == nil {
 				in, err = nil, j.journal.Append(st.log, e)
 			}
 		}
 		if err != nil {
-			return in, append(rest, round[i:]...), err
+			return in, append(rest, round[i:]...), err // those in the round share its fate
 		}
 		e.Data = nil
 		in = append(in, written{p, st.log, e})
-		j.logs[p] = struct{}{}
 	}
 	return in, rest, nil
 }
 
-// reset syncs every log that has entries, those of the round in the making too, and empties the journal.
-func (j *journaler) reset(in []written) error {
+// reset syncs every log that has entries, those of the round in the making too, and empties the journal. It calls alive
+// after each, since all together may take longer than one stuck sync may.
+func (j *journaler) reset(in []written, alive func()) error {
 	var g errgroup.Group
 	g.SetLimit(maxSyncs)
-	for p := range j.logs {
+	for _, l := range j.journal.Logs() {
 		g.Go(func() error {
-			_, err := p.standing.Load().log.Sync()
+			_, err := l.Sync()
+			alive()
 			if errors.Is(err, segment.ErrClosed) {
 				return nil
 			}
@@ -115,6 +120,5 @@ func (j *journaler) reset(in []written) error {
 	for _, w := range in {
 		w.p.synced()
 	}
-	clear(j.logs)
 	return j.journal.Reset()
 }

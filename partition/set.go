@@ -16,6 +16,7 @@ import (
 
 	"cordwood/metadata"
 	"cordwood/segment"
+	"cordwood/segment/vfs"
 )
 
 // Set is all replicas hosted by this broker.
@@ -26,13 +27,16 @@ type Set struct {
 	began time.Time
 	dirs  []*directory
 	table *table
+	plain *settings // of topics without overrides
 
 	purging chan *Partition // to upkeep: has segments to remove
 	running atomic.Bool
 
+	turn  chan struct{}   // one token: who has it changes the table
+	image *metadata.Image // as last applied; with the token
+
 	mu      sync.Mutex
-	image   *metadata.Image // as last applied
-	removed []removal       // directories that wait for their removal
+	removed []removal // directories that wait for their removal
 }
 
 // removal is a renamed directory and when it may go.
@@ -50,15 +54,20 @@ func Open(cfg Config) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{cfg: cfg, log: cfg.Log, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles), began: time.Now(),
-		table: newTable(), image: metadata.Empty(), purging: make(chan *Partition, 1024)}
+		table: newTable(), image: metadata.Empty(), purging: make(chan *Partition, 1024),
+		turn: make(chan struct{}, 1)}
+	s.plain = s.settings(cfg.Defaults)
 	for _, path := range cfg.Dirs {
 		d := &directory{set: s, path: path, log: cfg.Log.With(zap.String("dir", path)), brokerEpoch: -1,
 			found: map[string]*found{}}
 		d.flusher = newFlusher(d)
-		var err error
-		if d.lock, err = cfg.FS.Lock(filepath.Join(path, lockName)); err != nil {
+		err := vfs.MkdirAllSync(cfg.FS, path)
+		if err == nil {
+			d.lock, err = cfg.FS.Lock(filepath.Join(path, lockName))
+		}
+		if err != nil {
 			s.unlock()
-			return nil, fmt.Errorf("lock log directory: %w", err)
+			return nil, fmt.Errorf("log directory: %w", err)
 		}
 		s.dirs = append(s.dirs, d)
 	}
@@ -159,7 +168,7 @@ func (d *directory) openAll(names []string, clean *segment.Clean, p *progress) e
 	all := make([]found, len(names))
 	var g errgroup.Group
 	g.SetLimit(d.set.cfg.RecoveryThreads)
-	config := segmentConfig(&d.set.cfg.Defaults) // the topic's own comes with the first image
+	config := d.set.plain.segment // the topic's own comes with the first image
 	for i, name := range names {
 		g.Go(func() error {
 			defer p.step()
@@ -173,18 +182,13 @@ func (d *directory) openAll(names []string, clean *segment.Clean, p *progress) e
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	replayed := false
 	for i := range all {
 		d.found[all[i].name] = &all[i]
-		replayed = replayed || all[i].log != nil && all[i].log.Recovery().Replayed > 0
 	}
 	if d.journal == nil {
 		return nil
 	}
-	if replayed {
-		d.log.Info("journal replayed")
-	}
-	d.flusher.journal = &journaler{journal: d.journal, logs: map[*Partition]struct{}{}}
+	d.flusher.journal = &journaler{journal: d.journal}
 	return d.journal.Reset() // every log that it was replayed onto has been synced
 }
 

@@ -286,7 +286,7 @@ func TestOpenFailureOfOneLogConcernsItAlone(t *testing.T) {
 	w.topic(topicID(1), "t", 2, alone())
 	w.acked(w.get("t", 0), batch(1, "x"))
 	w.acked(w.get("t", 1), batch(1, "x"))
-	w.close(1)
+	w.crash()
 	bad := vfs.NewFault(mem, func(op vfs.Op) vfs.Verdict {
 		if strings.Contains(op.Name, "t-0/partition.metadata") {
 			return vfs.Verdict{Err: os.ErrPermission}
@@ -353,7 +353,7 @@ func TestCloseAnswersThoseWhoWait(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for name, want := range map[string]bool{
-		"t-0": true, "a-b-12": true, "t-01": false, "t--1": false, "t-": false, "-0": false, "raft": false, "t-x": false,
+		"t-0": true, "a-b-12": true, "t-01": false, "t--1": true, "t-": false, "-0": false, "raft": false, "t-x": false,
 		"t-4294967296": false, "..-0": false, "t-0.0123456789abcdef0123456789abcdef-delete": false,
 	} {
 		topic, index, ok := parseDirectory(name)

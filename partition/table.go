@@ -12,7 +12,7 @@ import (
 // shards divides the table, so that adding a topic copies one small map and never the whole.
 const shards = 4096
 
-// table finds topics by name and by id. Readers take no lock; who changes it holds Set.mu. Every map is immutable.
+// table finds topics by name and by id. Readers take no lock; who changes it has Set.turn. Every map is immutable.
 type table struct {
 	seed  maphash.Seed
 	names [shards]atomic.Pointer[map[string]*topic]
@@ -98,7 +98,7 @@ func (e *topic) partition(index int32) *Partition {
 	return (*slots)[index].Load()
 }
 
-// put hosts or (nil) no longer hosts a replica; room is the number of the topic's partitions. Set.mu is held.
+// put hosts or (nil) no longer hosts a replica; room is the number of the topic's partitions.
 func (e *topic) put(index int32, p *Partition, room int) {
 	slots := e.slots.Load()
 	if slots == nil || int(index) >= len(*slots) {

@@ -37,7 +37,7 @@ func (s *Set) upkeep(ctx context.Context) {
 			s.retainAll(purging)
 			retain.Reset(s.cfg.RetentionInterval)
 		case p := <-s.purging:
-			s.purgeAt(purging, p)
+			purging[p] = &purge{}
 		case <-remove.C:
 			s.purge(purging)
 			s.removeDue(time.Now())
@@ -142,7 +142,7 @@ func (s *Set) retainAll(purging map[*Partition]*purge) {
 			p.dir.upkeepFailed("retention of "+p.name(), err)
 		}
 		if n > 0 {
-			s.purgeAt(purging, p)
+			purging[p] = &purge{}
 		}
 	}
 }
@@ -160,29 +160,27 @@ func (s *Set) purge(purging map[*Partition]*purge) {
 	now := s.cfg.Now()
 	for p, g := range purging {
 		st := p.standing.Load()
-		over := !now.Before(g.due)
-		if st.role == Offline || p.dir.isFailed() || over {
+		if st.role == Offline || p.dir.isFailed() {
 			delete(purging, p)
-		}
-		if st.role == Offline || p.dir.isFailed() || g.renamed && !over {
 			continue
 		}
-		g.renamed = true
+		switch {
+		case g.due.IsZero():
+			g.due = now.Add(p.Config().FileDeleteDelay)
+		case now.Before(g.due):
+			continue
+		default:
+			delete(purging, p)
+		}
 		if err := st.log.Purge(now); err != nil {
 			p.dir.upkeepFailed("removal of segments of "+p.name(), err)
 		}
 	}
 }
 
-// purge is what upkeep knows of a log that has dropped segments.
-type purge struct {
-	renamed bool
-	due     time.Time
-}
-
-func (s *Set) purgeAt(purging map[*Partition]*purge, p *Partition) {
-	purging[p] = &purge{due: s.cfg.Now().Add(p.Config().FileDeleteDelay)}
-}
+// purge is what upkeep knows of a log that has dropped segments: when the last of them may go; zero before they are
+// renamed.
+type purge struct{ due time.Time }
 
 func (s *Set) expireProducers() {
 	now := s.cfg.Now().UnixMilli()
