@@ -198,6 +198,7 @@ func (r *fetchReply) readAll(limit int) (got int, failed bool) {
 
 // Park registers with every partition; the first high watermark that moves wakes the reply.
 func (r *fetchReply) Park(wake func()) bool {
+	r.unpark() // a wake that is on its way may still read the waiters
 	r.parked = true
 	for i := range r.parts {
 		f := &r.parts[i]

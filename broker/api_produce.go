@@ -261,6 +261,7 @@ func (r *produceReply) Ready(now time.Time) bool {
 // Park waits for the first unsettled partition only: those behind it are looked at when it is settled.
 func (r *produceReply) Park(wake func()) bool {
 	part := &r.parts[r.next]
+	r.waiter.Cancel() // a wake that is on its way may still read it
 	r.waiter.Wake = wake
 	return part.p.AwaitAck(&r.waiter, part.append.Last, part.append.Epoch)
 }

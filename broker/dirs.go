@@ -47,11 +47,7 @@ func (b *Broker) openDirs() error {
 		b.dirs = append(b.dirs, d)
 	}
 	if b.cluster == "" {
-		var id metadata.UUID
-		if _, err := rand.Read(id[:]); err != nil {
-			return err
-		}
-		b.cluster = id.String()
+		b.cluster = newUUID().String()
 	}
 	for i := range b.dirs {
 		if err := b.formatDir(&b.dirs[i]); err != nil {
@@ -79,7 +75,7 @@ func (b *Broker) readDir(path string) (dataDir, error) {
 	return d, nil
 }
 
-// formatDir gives an empty directory its meta.properties, under the directory's lock: the partition set takes that
+// formatDir gives a directory without an id its meta.properties, under the directory's lock: the partition set takes that
 // lock for good only when it opens.
 func (b *Broker) formatDir(d *dataDir) error {
 	lock, err := b.cfg.FS.Lock(filepath.Join(d.path, ".lock"))
@@ -87,18 +83,26 @@ func (b *Broker) formatDir(d *dataDir) error {
 		return lockError(d.path, err)
 	}
 	defer lock.Close()
-	if d.meta.ClusterID != "" {
+	if d.meta.ClusterID != "" && !d.id.IsZero() {
 		return nil
 	}
-	d.meta = segment.Meta{NodeID: int32(b.cfg.NodeID), ClusterID: b.cluster}
-	if _, err := rand.Read(d.meta.DirectoryID[:]); err != nil {
-		return err
-	}
-	d.id = d.meta.DirectoryID
+	d.id = metadata.DirID(newUUID()) // Kafka before 3.7 gave directories none
+	d.meta = segment.Meta{NodeID: int32(b.cfg.NodeID), ClusterID: b.cluster, DirectoryID: d.id}
 	if err := segment.WriteMeta(b.cfg.FS, d.path, d.meta); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrDisk, d.path, err)
 	}
 	return nil
+}
+
+// newUUID is a random id that is not reserved; one that is would be refused at the registration.
+func newUUID() metadata.UUID {
+	for {
+		var id metadata.UUID
+		rand.Read(id[:]) // never fails: crypto/rand ends the process instead
+		if !id.Reserved() {
+			return id
+		}
+	}
 }
 
 // lockError names the process that holds a directory.

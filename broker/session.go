@@ -96,6 +96,8 @@ func (s *session) start(body []byte, size int) error {
 	switch s.header.Key {
 	case keyFetch:
 		return s.startFetch(body)
+	case int16(protocol.RaftStream), int16(protocol.FetchMetadata):
+		return s.startOwn(body)
 	default:
 		return s.startPlain(body)
 	}

@@ -44,7 +44,6 @@ const (
 
 	RaftStream    Key = 20000 // after its answer the connection is raft's byte stream
 	FetchMetadata Key = 20001 // the metadata feed
-	SegmentStream Key = 20002 // sealed segment files to a follower
 )
 
 // Listener is a set of kinds of listener. One socket may be both: a broker-only
@@ -119,7 +118,6 @@ var table = []API{
 
 	row(RaftStream, "RaftStream", 0, 0, -1, FrameSmall),
 	row(FetchMetadata, "FetchMetadata", 0, 0, -1, FrameSmall),
-	row(SegmentStream, "SegmentStream", 0, 0, -1, FrameSmall),
 }
 
 func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) API {
@@ -140,7 +138,7 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 
 const (
 	firstOwn  = RaftStream
-	lastOwn   = SegmentStream
+	lastOwn   = FetchMetadata
 	lastKafka = DescribeTopicPartitions
 )
 

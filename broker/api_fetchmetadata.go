@@ -1,0 +1,163 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"go.uber.org/zap"
+
+	"cordwood/broker/listener"
+	"cordwood/metadata"
+	"cordwood/protocol"
+)
+
+// Our own keys on the internal listener: Kafka's frames, version 0, CBOR bodies with integer keys.
+//
+//	20000 RaftStream     {}                                        -> {1: code}, then the connection is raft's
+//	20001 FetchMetadata  {1: cluster id, 2: node id, 3: broker epoch, 4: from index, 5: max wait ms}
+//	                     -> {1: code, 2: index, 3: [{1: index, 2: changes}], 4: image}
+//
+// FetchMetadata is the metadata feed: what was committed after an index, or the whole image when the entries are no
+// longer at hand. It waits for the first change.
+
+// feedRequest asks the active controller for what came after an index.
+type feedRequest struct {
+	ClusterID     string          `cbor:"1,keyasint"`
+	NodeID        metadata.NodeID `cbor:"2,keyasint"`
+	BrokerEpoch   int64           `cbor:"3,keyasint"`
+	FromIndex     uint64          `cbor:"4,keyasint"`
+	MaxWaitMillis int32           `cbor:"5,keyasint"`
+}
+
+// feedResponse holds entries, or an image, or neither when nothing happened in time.
+type feedResponse struct {
+	Code    int16       `cbor:"1,keyasint"`
+	Index   uint64      `cbor:"2,keyasint,omitempty"`
+	Entries []feedEntry `cbor:"3,keyasint,omitempty"`
+	Image   []byte      `cbor:"4,keyasint,omitempty"`
+}
+
+// feedEntry is one committed entry; Changes is as metadata encodes them.
+type feedEntry struct {
+	Index   uint64 `cbor:"1,keyasint"`
+	Changes []byte `cbor:"2,keyasint"`
+}
+
+// ownDecoder takes what other nodes say with small bounds: the peer is not trusted.
+var ownDecoder = func() cbor.DecMode {
+	m, err := cbor.DecOptions{MaxNestedLevels: 4, MaxArrayElements: 16, MaxMapPairs: 16, TagsMd: cbor.TagsForbidden}.DecMode()
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return m
+}()
+
+// ownReply is the answer to one of our own keys.
+type ownReply struct {
+	s      *session
+	header protocol.Header
+	serve  func(ctx context.Context) (any, error)
+	answer any
+	err    error
+}
+
+func (r *ownReply) Blocking() bool      { return true }
+func (r *ownReply) Park(func()) bool    { return false }
+func (r *ownReply) Deadline() time.Time { return time.Time{} }
+func (r *ownReply) Done()               {}
+
+func (r *ownReply) Ready(time.Time) bool {
+	r.answer, r.err = r.serve(r.s.c.Context())
+	return true
+}
+
+func (r *ownReply) Write(o *listener.Out) error {
+	if r.err != nil {
+		return r.err
+	}
+	body, err := cbor.Marshal(r.answer)
+	if err != nil {
+		return err
+	}
+	buf := o.Buf()
+	*buf = protocol.AppendOwnResponse(*buf, &r.header, body)
+	return nil
+}
+
+// startOwn serves one of our own keys. They come on the internal listener only, as the table says.
+func (s *session) startOwn(body []byte) error {
+	r := &ownReply{s: s, header: s.header}
+	r.header.ClientID = nil
+	switch protocol.Key(s.header.Key) {
+	case protocol.FetchMetadata:
+		var q feedRequest
+		if err := ownDecoder.Unmarshal(body, &q); err != nil {
+			return fmt.Errorf("%w: FetchMetadata: %w", errClose, err)
+		}
+		r.serve = func(ctx context.Context) (any, error) { return s.b.fetchMetadata(ctx, &q), nil }
+	case protocol.RaftStream:
+		r.serve = func(context.Context) (any, error) { return feedResponse{}, nil }
+		s.c.TakeOver(s.b.raftStream)
+	default:
+		return fmt.Errorf("%w: api key %d has no handler", errClose, s.header.Key)
+	}
+	s.c.Reply(r)
+	return nil
+}
+
+// fetchMetadata answers from the active controller of this process.
+func (b *Broker) fetchMetadata(ctx context.Context, q *feedRequest) feedResponse {
+	switch {
+	case q.ClusterID != b.cluster:
+		return feedResponse{Code: kerr.InconsistentClusterID.Code}
+	case !b.controller.Active():
+		return feedResponse{Code: kerr.NotController.Code}
+	}
+	wait := min(max(time.Duration(q.MaxWaitMillis)*time.Millisecond, 0), feedWait)
+	feed, err := b.controller.Changes(ctx, q.FromIndex, wait)
+	if err != nil {
+		return feedResponse{Code: kerr.NotController.Code}
+	}
+	out := feedResponse{Index: feed.Index}
+	if feed.Image != nil {
+		if out.Image, err = metadata.EncodeImage(feed.Image); err != nil {
+			return feedResponse{Code: kerr.UnknownServerError.Code}
+		}
+	}
+	for _, e := range feed.Entries {
+		changes, err := metadata.EncodeChanges(e.Changes)
+		if err != nil {
+			return feedResponse{Code: kerr.UnknownServerError.Code}
+		}
+		out.Entries = append(out.Entries, feedEntry{Index: e.Index, Changes: changes})
+	}
+	return out
+}
+
+// raftStream gives a connection to raft, which owns it until it closes it.
+func (b *Broker) raftStream(c net.Conn) {
+	done := make(chan struct{})
+	if err := b.controller.HandOver(context.Background(), &closeNotifier{Conn: c, closed: done}); err != nil {
+		b.log.Warn("raft stream refused", zap.Error(err))
+		return
+	}
+	<-done
+}
+
+// closeNotifier tells when raft is done with a connection.
+type closeNotifier struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *closeNotifier) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { close(c.closed) })
+	return err
+}
