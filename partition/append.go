@@ -1,10 +1,10 @@
 package partition
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"go.uber.org/zap"
 
 	"cordwood/protocol/record"
 )
@@ -32,6 +32,7 @@ const anyEpoch = -1
 
 // AppendIn is Append for those who were told that they lead in that epoch: in another one nothing is appended.
 func (p *Partition) AppendIn(epoch int32, items []*Append) {
+	p.passBarrier()
 	wall := p.set.cfg.Now()
 	hw, moved, want, err := p.append(epoch, items, wall)
 	if moved {
@@ -211,14 +212,13 @@ func (p *Partition) begin(st *standing) error {
 
 // appendFailed decides what a failed write means for the directory.
 func (d *directory) appendFailed(p *Partition, err error) {
-	if isFull(err) {
+	switch {
+	case isFull(err):
 		d.counters.refused.Add(1)
-		d.log.Warn("disk is full, append refused", zap.String("partition", p.name()), zap.Error(err))
-		return
+		d.complain("CW-0502", "disk is full, append refused", p, err)
+	case isFatal(err):
+		d.fail(fmt.Errorf("append to %s: %w", p.name(), err))
+	default:
+		d.complain("CW-0503", "append failed", p, err)
 	}
-	if isFatal(err) {
-		d.fail(err)
-		return
-	}
-	d.log.Error("append failed", zap.String("partition", p.name()), zap.Error(err))
 }

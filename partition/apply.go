@@ -69,8 +69,9 @@ func (s *Set) unhost(diff *metadata.Diff) (gone []disposal) {
 		if d.New == nil || s.isOurs(d.New) {
 			continue
 		}
-		if e := s.table.byID(d.Topic.ID); e.partition(d.Index) != nil {
-			gone = append(gone, disposal{p: e.partition(d.Index)})
+		e := s.table.byID(d.Topic.ID)
+		if p := e.partition(d.Index); p != nil && d.Old != nil && d.New.PartitionEpoch > d.Old.PartitionEpoch {
+			gone = append(gone, disposal{p: p})
 			e.put(d.Index, nil, 0)
 		}
 	}
@@ -113,7 +114,8 @@ func (s *Set) disposeOne(d disposal) {
 	}
 	path, err := rename()
 	if err != nil {
-		p.dir.log.Error("replica is given up but its directory stays", zap.String("partition", p.name()), zap.Error(err))
+		p.dir.log.Error("replica is given up but its directory stays", zap.String("event", "CW-0508"),
+			zap.String("partition", p.name()), zap.Error(err))
 		if isFatal(err) {
 			p.dir.fail(err)
 		}
@@ -180,10 +182,11 @@ func (s *Set) broken(e *topic, index int32, d *directory) *Partition {
 func (s *Set) setAside(d *directory, f *found) {
 	path, err := f.log.Stray()
 	if err != nil {
-		d.log.Error("directory of another topic id is in the way", zap.String("partition", f.name), zap.Error(err))
+		d.log.Error("directory of another topic id is in the way", zap.String("event", "CW-0506"), zap.String("partition", f.name), zap.Error(err))
 		return
 	}
-	d.log.Warn("directory of another topic id is set aside", zap.String("partition", f.name), zap.String("path", path))
+	d.log.Warn("directory of another topic id is set aside", zap.String("event", "CW-0507"), zap.String("partition", f.name),
+		zap.String("path", path))
 }
 
 // place chooses the directory that metadata names, or else the one with the fewest replicas.

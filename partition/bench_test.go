@@ -98,7 +98,7 @@ func BenchmarkAckDurable(b *testing.B) {
 func BenchmarkAckManyLogs(b *testing.B) {
 	for _, logs := range []int{8, 32, 100, 1000} {
 		for _, size := range []int{1 << 10, 16 << 10} {
-			for _, journal := range []int64{0, segment.DefaultJournalBytes} {
+			for _, journal := range []int64{-1, segment.DefaultJournalBytes} {
 				b.Run(fmt.Sprintf("logs=%d/%dKB/journal=%v", logs, size>>10, journal > 0), func(b *testing.B) {
 					w := benchWorld(b, true, logs, func(c *Config) { c.JournalLimit = journal })
 					for i := range int32(logs) {
@@ -163,8 +163,8 @@ func BenchmarkFlushRound(b *testing.B) {
 
 func benchRound(b *testing.B, n int, journal bool) {
 	w := benchWorld(b, true, n, func(c *Config) {
-		if journal {
-			c.JournalLimit = 256 << 20
+		if !journal {
+			c.JournalLimit = -1
 		}
 	})
 	d := w.set.dirs[0]

@@ -25,7 +25,7 @@ type Config struct {
 	Defaults        metadata.TopicConfig // of topics without overrides
 	MaxDecompressed int64                // bound of one decompressed batch
 	MaxOpenFiles    int                  // segment files kept open
-	JournalLimit    int64                // bytes of a directory's journal; 0: no journal
+	JournalLimit    int64                // bytes of a directory's journal; negative: no journal
 
 	RecoveryThreads       int           // logs opened at once, per directory
 	DiskStall             time.Duration // a write or sync that takes longer takes the directory offline (R16)
@@ -57,7 +57,8 @@ func (c Config) Defaulted() Config {
 		c.Defaults = metadata.DefaultTopicConfig()
 	}
 	orInt64(&c.MaxDecompressed, 64<<20)
-	orInt(&c.MaxOpenFiles, 1000)
+	orInt(&c.MaxOpenFiles, segment.DefaultOpenFiles)
+	orInt64(&c.JournalLimit, segment.DefaultJournalBytes)
 	orInt(&c.RecoveryThreads, max(2, runtime.GOMAXPROCS(0)))
 	orDuration(&c.DiskStall, 5*time.Second)
 	orDuration(&c.HighWatermarkInterval, 5*time.Second)
@@ -112,7 +113,7 @@ func (s *Set) settingsOf(img *metadata.Image, name string) *settings {
 	}
 	c, err := s.cfg.Defaults.With(overrides)
 	if err != nil { // the controller validates; an image of a newer version may know more
-		s.log.Error("topic config is not understood, defaults are used", zap.String("topic", name), zap.Error(err))
+		s.log.Error("topic config is not understood, defaults are used", zap.String("event", "CW-0510"), zap.String("topic", name), zap.Error(err))
 		return s.plain
 	}
 	return s.settings(c)

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -81,7 +82,7 @@ func TestAckedRecordsSurviveEveryPowerCut(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cam := newCamera(c.every)
-			w := newWorld(t, cam.mem, func(cfg *Config) { cfg.JournalLimit = c.journal; cfg.Log = nil })
+			w := newWorld(t, cam.mem, func(cfg *Config) { cfg.JournalLimit = cmp.Or(c.journal, -1); cfg.Log = nil })
 			w.run()
 			w.topic(topicID(1), "t", c.partitions, alone())
 			size := 10
@@ -126,7 +127,7 @@ func play(w *world, cam *camera, partitions, appends, each, size int) {
 func checkShot(t *testing.T, img *metadata.Image, s shot, journal int64) {
 	t.Helper()
 	w := &world{t: t, fs: s.disk, img: img}
-	w.cfg = Config{Self: self, Dirs: []string{"/data"}, FS: s.disk, JournalLimit: journal}
+	w.cfg = Config{Self: self, Dirs: []string{"/data"}, FS: s.disk, JournalLimit: cmp.Or(journal, -1)}
 	w.open()
 	w.set.Apply(img)
 	w.settle()

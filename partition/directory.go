@@ -39,6 +39,8 @@ type directory struct {
 	brokerEpoch int64             // of the clean stop before; -1 after an unclean one
 	found       map[string]*found // at start, and not claimed by an image yet; under Set.mu
 
+	complained  atomic.Int64 // when complain logged last
+	silenced    atomic.Int64 // what it did not log since
 	upkeepSince atomic.Int64 // since when upkeep works on this directory; 0: it does not
 	replicas    atomic.Int64
 	marks       uint64 // sum of the high watermarks in the checkpoint; upkeep's
@@ -81,7 +83,7 @@ func (d *directory) fail(err error) {
 	if !d.failed.CompareAndSwap(nil, &err) {
 		return
 	}
-	d.log.Error("log directory is offline", zap.Error(err))
+	d.log.Error("log directory is offline", zap.String("event", "CW-0501"), zap.Error(err))
 	for p := range d.set.Each() {
 		if p.dir == d {
 			p.waiters.wakeAll()
@@ -123,7 +125,18 @@ func (d *directory) syncFailed(p *Partition, err error) {
 // readFailed: an unreadable range is that range's matter (R16), so the directory stays online.
 func (d *directory) readFailed(p *Partition, err error) {
 	d.counters.readErrors.Add(1)
-	d.log.Error("read failed", zap.String("partition", p.name()), zap.Error(err))
+	d.complain("CW-0504", "read failed", p, err)
+}
+
+// complain logs what clients can cause again and again, at most once a second.
+func (d *directory) complain(event, what string, p *Partition, err error) {
+	now, last := d.set.clock(), d.complained.Load()
+	if last != 0 && now-last < int64(time.Second) || !d.complained.CompareAndSwap(last, now) {
+		d.silenced.Add(1)
+		return
+	}
+	d.log.Warn(what, zap.String("event", event), zap.String("partition", p.name()), zap.Error(err),
+		zap.Int64("silenced", d.silenced.Swap(0)))
 }
 
 // createLog makes the partition's directory and log.
@@ -157,17 +170,13 @@ func parseDirectory(name string) (topic string, index int32, ok bool) {
 	return name[:i], int32(n), true
 }
 
-// isDeleted reports whether the name is that of a partition directory whose topic was deleted.
-func isDeleted(name string) bool {
-	return strings.HasSuffix(name, "-delete") && strings.Contains(name, ".")
-}
-
 // counters is what happened on a directory.
 type counters struct {
 	appends, batches, bytes      atomic.Int64
 	refused                      atomic.Int64 // appends on a full disk
 	readErrors                   atomic.Int64
 	syncs, syncTime              atomic.Int64
+	syncBuckets                  [len(SyncBounds) + 1]atomic.Int64
 	rounds, roundLogs, roundTime atomic.Int64
 }
 
@@ -184,6 +193,11 @@ func (c *counters) appended(batches []record.Batch) {
 func (c *counters) synced(took time.Duration) {
 	c.syncs.Add(1)
 	c.syncTime.Add(int64(took))
+	i := 0
+	for i < len(SyncBounds) && took > SyncBounds[i] {
+		i++
+	}
+	c.syncBuckets[i].Add(1)
 }
 
 func (c *counters) journaled(logs int, took time.Duration) {

@@ -66,9 +66,10 @@ type Partition struct {
 	standing atomic.Pointer[standing]
 	hw, lso  atomic.Int64 // hw is stored before lso and read after it (P3)
 	waiters  waiterList
-	busy     atomic.Int64  // since when a write to the log is outstanding (Set.clock); 0: none
-	flush    atomic.Uint32 // flushIdle ...; changed under flusher.mu
-	cold     atomic.Bool   // the next turn at the flusher is a sync, in page-cache mode too
+	busy     atomic.Int64                  // since when a write to the log is outstanding (Set.clock); 0: none
+	flush    atomic.Uint32                 // flushIdle ...; changed under flusher.mu
+	cold     atomic.Bool                   // the next turn at the flusher is a sync, in page-cache mode too
+	barrier  atomic.Pointer[chan struct{}] // not nil: appends wait for it before they ask for mu
 
 	mu             sync.Mutex
 	tracker        *isr.Tracker // nil unless leader
@@ -235,14 +236,34 @@ func (p *Partition) exclusive(f func() error) error {
 	return err
 }
 
-// lockUnlessFailed takes mu, but gives up once the directory is offline: the holder may hang in a write for ever,
-// and whoever applies metadata must go on with the other directories.
+// lockUnlessFailed takes mu ahead of appends that have not asked for it yet, so that a hot partition cannot keep
+// metadata waiting; but it gives up once the directory is offline: the holder may hang in a write for ever, and whoever
+// applies metadata must go on with the other directories.
 func (p *Partition) lockUnlessFailed() bool {
-	for wait := 50 * time.Microsecond; !p.dir.isFailed(); wait = min(2*wait, 10*time.Millisecond) {
+	if p.dir.isFailed() {
+		return false
+	}
+	if p.mu.TryLock() {
+		return true
+	}
+	barrier := make(chan struct{})
+	for !p.barrier.CompareAndSwap(nil, &barrier) {
+		p.passBarrier()
+	}
+	defer close(barrier)
+	defer p.barrier.Store(nil)
+	for wait := 20 * time.Microsecond; !p.dir.isFailed(); wait = min(2*wait, time.Millisecond) {
 		if p.mu.TryLock() {
 			return true
 		}
 		time.Sleep(wait)
 	}
 	return false
+}
+
+// passBarrier waits while somebody is in lockUnlessFailed.
+func (p *Partition) passBarrier() {
+	for b := p.barrier.Load(); b != nil; b = p.barrier.Load() {
+		<-*b
+	}
 }

@@ -157,7 +157,7 @@ func (d *directory) list() (names []string, err error) {
 		}
 		if _, _, ok := parseDirectory(e.Name()); ok {
 			names = append(names, e.Name())
-		} else if isDeleted(e.Name()) {
+		} else if deleted, _ := segment.Doomed(e.Name()); deleted {
 			d.set.removeLater(d, filepath.Join(d.path, e.Name()), d.set.cfg.Defaults.FileDeleteDelay)
 		}
 	}
@@ -199,7 +199,7 @@ func (d *directory) openFound(name string, c segment.Config, clean *segment.Clea
 	}
 	f := found{name: name}
 	if f.log, f.err = d.openLog(name, metadata.TopicID{}, c, entry); f.err != nil {
-		d.log.Error("log cannot be opened", zap.String("partition", name), zap.Error(f.err))
+		d.log.Error("log cannot be opened", zap.String("event", "CW-0505"), zap.String("partition", name), zap.Error(f.err))
 		return f
 	}
 	if d.journal == nil {

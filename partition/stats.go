@@ -9,6 +9,13 @@ type Stats struct {
 	Dirs                                      []DirStats
 }
 
+// SyncBounds are the upper bounds of DirStats.SyncBuckets; the last bucket has none.
+var SyncBounds = [...]time.Duration{
+	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
+	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
+	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second,
+}
+
 // DirStats is one directory's share.
 type DirStats struct {
 	Path     string
@@ -22,6 +29,7 @@ type DirStats struct {
 	ReadErrors    int64
 	Syncs         int64
 	SyncTime      time.Duration // sum
+	SyncBuckets   [len(SyncBounds) + 1]int64
 	JournalRounds int64
 	JournalLogs   int64 // sum over the rounds
 	JournalTime   time.Duration
@@ -44,13 +52,17 @@ func (s *Set) Stats() Stats {
 	}
 	for _, d := range s.dirs {
 		c := &d.counters
-		st.Dirs = append(st.Dirs, DirStats{
+		ds := DirStats{
 			Path: d.path, Online: !d.isFailed(), Replicas: d.replicas.Load(),
 			Appends: c.appends.Load(), Batches: c.batches.Load(), AppendedBytes: c.bytes.Load(),
 			Refused: c.refused.Load(), ReadErrors: c.readErrors.Load(),
 			Syncs: c.syncs.Load(), SyncTime: time.Duration(c.syncTime.Load()),
 			JournalRounds: c.rounds.Load(), JournalLogs: c.roundLogs.Load(), JournalTime: time.Duration(c.roundTime.Load()),
-		})
+		}
+		for i := range ds.SyncBuckets {
+			ds.SyncBuckets[i] = c.syncBuckets[i].Load()
+		}
+		st.Dirs = append(st.Dirs, ds)
 	}
 	return st
 }

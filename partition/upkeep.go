@@ -73,6 +73,11 @@ func (s *Set) writeHighWatermarks(d *directory) {
 				return
 			}
 		}
+		for _, l := range d.unclaimed() {
+			if hw := l.HighWatermarkHint(); hw > 0 && !yield(l.Name(), hw) {
+				return
+			}
+		}
 	})
 	if err != nil {
 		d.upkeepFailed("checkpoint of high watermarks", err)
@@ -111,7 +116,7 @@ func (d *directory) upkeepFailed(what string, err error) {
 		d.fail(err)
 		return
 	}
-	d.log.Error("upkeep failed", zap.String("what", what), zap.Error(err))
+	d.log.Error("upkeep failed", zap.String("event", "CW-0509"), zap.String("what", what), zap.Error(err))
 }
 
 // flushCold asks for a sync of logs in page-cache mode that have grown, but not since the last pass. One that is
