@@ -1,0 +1,66 @@
+# make            bin/cordwood, static, reproducible
+# make test       every test that needs nothing but Go; the rest is listed below
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 20s
+ROUNDS   ?= 30
+# The outside suites and what they need are described where they are kept.
+SUITES_AT ?= ../shared/acceptance/suites
+
+# rooms with goroutines and locks
+CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
+BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
+
+.PHONY: build test race lint fuzz mutants process kill powercut bench suites ci clean
+
+build:
+	$(BUILD) -o bin/cordwood ./cmd/broker
+
+test:
+	go test ./...
+
+race:
+	go test -race $(CONCURRENT)
+
+lint:
+	test -z "$$(gofmt -l .)" || { gofmt -l .; false; }
+	go vet ./... && go vet -tags process ./...
+	go tool -modfile=tools/go.mod golangci-lint run
+
+# every fuzz target for FUZZTIME
+fuzz:
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; done
+
+# breaks each rule of the bug zoo; the tests must notice
+mutants:
+	integration/mutants.sh
+
+# the real binary, started, stopped, killed and abused
+process:
+	go test -tags process ./integration/process/...
+
+# ROUNDS kill -9 under load: nothing acknowledged is lost or doubled
+kill:
+	go test -tags process ./integration/process -run Kills -kills $(ROUNDS) -v -timeout 30m
+
+# ROUNDS power cuts under load, on a mounted file system that forgets what was not synced (root, /dev/fuse)
+powercut:
+	go test -tags process ./integration/powercut/... -rounds $(ROUNDS) -v -timeout 60m
+
+# set KAFKA_SH to the script that runs Apache Kafka to measure both in turn
+bench: build
+	go run ./integration/bench -bin bin/cordwood
+
+# other projects' own test suites for one broker (root, network, JDK 17, Maven)
+suites: build
+	for s in kgo1 kafkago librdkafka21; do CORDWOOD=bin/cordwood $(SUITES_AT)/$$s.sh cordwood; done
+	$(SUITES_AT)/compare.sh
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf bin
