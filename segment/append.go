@@ -25,18 +25,18 @@ func (l *Log) Append(batches []record.Batch, leaderEpoch int32) error {
 	if err := l.continues(batches, leaderEpoch); err != nil {
 		return err
 	}
-	oldEnd := l.end.Load()
+	oldEnd, oldEpochs := l.end.Load(), l.epochs.Load()
 	for rest := batches; len(rest) > 0; {
 		n, err := l.room(rest)
 		if err == nil {
 			err = l.write(rest[:n])
 		}
 		if err != nil {
-			return l.undo(oldEnd, err)
+			return l.undo(oldEnd, oldEpochs, err)
 		}
+		l.applied(rest[:n]) // before the next roll, which takes a snapshot
 		rest = rest[n:]
 	}
-	l.applied(batches)
 	if len(batches) > 0 {
 		l.end.Store(batches[len(batches)-1].NextOffset())
 	}
@@ -75,7 +75,11 @@ func (l *Log) room(batches []record.Batch) (n int, err error) {
 		limit := min(c.SegmentBytes, maxPosition)
 		full := size > 0 && s.memory.Load().full(c.IndexBytes)
 		if !full {
-			for n < len(batches) && s.fits(batches[n].LastOffset()) && !l.tooOld(s, size, batches[n], c) &&
+			first := s.memory.Load().firstTimestamp
+			if size == 0 {
+				first = batches[0].MaxTimestamp()
+			}
+			for n < len(batches) && s.fits(batches[n].LastOffset()) && (size == 0 || !l.tooOld(s, first, batches[n], c)) &&
 				(size == 0 || size+int64(len(batches[n])) <= limit) {
 				size += int64(len(batches[n]))
 				n++
@@ -99,14 +103,12 @@ func (l *Log) room(batches []record.Batch) (n int, err error) {
 
 // tooOld is trap 52: the span between the segment's first batch and this one, by their timestamps; without timestamps
 // the segment's own age.
-func (l *Log) tooOld(s *Segment, size int64, b record.Batch, c *Config) bool {
-	if size == 0 || c.SegmentAge <= 0 {
+func (l *Log) tooOld(s *Segment, first int64, b record.Batch, c *Config) bool {
+	if c.SegmentAge <= 0 {
 		return false
 	}
-	waited := int64(0)
-	if first := s.memory.Load().firstTimestamp; first >= 0 {
-		waited = b.MaxTimestamp() - first
-	} else {
+	waited := b.MaxTimestamp() - first
+	if first < 0 {
 		waited = l.now().UnixMilli() - s.created
 	}
 	return waited > c.SegmentAge.Milliseconds()-s.jitterCut
@@ -195,12 +197,17 @@ func passes(err error) bool {
 }
 
 // undo takes back what a failed Append wrote into earlier segments of the same call.
-func (l *Log) undo(oldEnd int64, cause error) error {
+func (l *Log) undo(oldEnd int64, oldEpochs *epochCache, cause error) error {
 	s := l.active()
 	if _, end := s.tail.get(); end <= oldEnd || l.Err() != nil {
 		return cause
 	}
-	if err := l.cut(oldEnd); err != nil {
+	err := l.cut(oldEnd)
+	if err == nil {
+		l.epochs.Store(oldEpochs)
+		err = l.reloadProducers()
+	}
+	if err != nil {
 		return l.fail(errors.Join(cause, err))
 	}
 	return cause

@@ -27,6 +27,9 @@ func (l *Log) Close(clean bool) error {
 		return nil // as it was opened; the entry still holds
 	}
 	l.clean = nil
+	if err := l.purge(farFuture); err != nil { // the manifest does not know them
+		return l.ioError(err)
+	}
 	if err := l.settleIndexes(); err != nil {
 		return err
 	}
@@ -40,6 +43,9 @@ func (l *Log) Close(clean bool) error {
 	l.clean = c
 	return nil
 }
+
+// farFuture is when every delay is over.
+var farFuture = time.Unix(1<<40, 0)
 
 // settleIndexes writes what is in memory only: the active segment's indexes, those that were rebuilt, the producer state.
 func (l *Log) settleIndexes() error {

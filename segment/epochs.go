@@ -170,6 +170,7 @@ func (l *Log) enterEpoch(epoch int32, start int64) {
 		return
 	}
 	c := old.with(epoch, start)
+	l.touched = true
 	l.epochs.Store(&c)
 }
 

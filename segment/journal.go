@@ -26,7 +26,7 @@ import (
 //
 //	record: length uint32 of what follows the crc | crc32c of it
 //	      | generation uint64 | kind uint8 | topic id 16 bytes | partition int32 | incarnation uint64 | base int64 | end int64
-//	      | bytes                                                                              (kind 1: record batches)
+//	      | log start int64 | fsynced end int64 | bytes                                        (kind 1: record batches)
 //
 // Kind 2 voids: it says that the log was truncated to base, and clips every entry of an older incarnation there, wherever
 // it stands. So a round that was gathered before a truncation and written after it restores nothing.
@@ -38,7 +38,7 @@ const (
 	journalBegin   = 4096
 
 	recordHead   = 8
-	recordFields = 8 + 1 + 16 + 4 + 8 + 8 + 8
+	recordFields = 8 + 1 + 16 + 4 + 5*8
 
 	kindData = 1
 	kindVoid = 2
@@ -77,7 +77,8 @@ type Journal struct {
 	left map[journalKey]*leftover // what the last life committed; nil after Reset
 }
 
-// OpenJournal reads what the last life left. Open the logs with it, Replay it onto each, Sync them, then Reset.
+// OpenJournal reads what the last life left. Open the logs with it, Replay it onto each, Sync them,
+// write the Checkpoints (a log start may have come back with it), then Reset.
 func OpenJournal(fsys vfs.FS, dir string, limit int64, log *zap.Logger) (*Journal, error) {
 	if log == nil {
 		log = zap.NewNop()
@@ -134,23 +135,26 @@ func (j *Journal) Logs() []*Log {
 	return logs
 }
 
-func appendRecord(b []byte, generation uint64, kind uint8, k journalKey, incarnation uint64, base, end int64, data []byte) []byte {
+func appendRecord(b []byte, generation uint64, kind uint8, k journalKey, e Entry) []byte {
 	at := len(b)
-	b = be.AppendUint32(b, uint32(recordFields+len(data)))
+	b = be.AppendUint32(b, uint32(recordFields+len(e.Data)))
 	b = be.AppendUint32(b, 0)
 	b = be.AppendUint64(b, generation)
 	b = append(b, kind)
 	b = append(b, k.topic[:]...)
 	b = be.AppendUint32(b, uint32(k.partition))
-	b = be.AppendUint64(b, incarnation)
-	b = appendInts(b, base, end)
-	b = append(b, data...)
+	b = be.AppendUint64(b, e.incarnation)
+	b = appendInts(b, e.Base, e.End, e.start, e.synced)
+	b = append(b, e.Data...)
 	be.PutUint32(b[at+4:], crc32.Checksum(b[at+recordHead:], castagnoli))
 	return b
 }
 
 // Append puts an entry of l into the round. ErrJournalFull asks for a checkpoint; the entry is then not in the round.
 func (j *Journal) Append(l *Log, e Entry) error {
+	if e.Base >= e.End {
+		return nil
+	}
 	if j.left != nil {
 		return errors.New("journal: entries of the last life were not replayed and reset")
 	}
@@ -167,7 +171,7 @@ func (j *Journal) Append(l *Log, e Entry) error {
 	j.mu.Lock()
 	j.logs[l] = max(j.logs[l], e.End)
 	j.mu.Unlock()
-	j.round = appendRecord(j.round, generation, kindData, l.journalKey(), e.incarnation, e.Base, e.End, e.Data)
+	j.round = appendRecord(j.round, generation, kindData, l.journalKey(), e)
 	return nil
 }
 
@@ -258,7 +262,7 @@ func (j *Journal) commit(records []byte) error {
 
 // invalidate voids the entries of l that are older than incarnation from offset `to` on, durably.
 func (j *Journal) invalidate(l *Log, incarnation uint64, to int64) error {
-	return j.commit(appendRecord(nil, j.generation.Load(), kindVoid, l.journalKey(), incarnation, to, to, nil))
+	return j.commit(appendRecord(nil, j.generation.Load(), kindVoid, l.journalKey(), Entry{Base: to, End: to, incarnation: incarnation}))
 }
 
 // Reset starts over. Every log with entries must have been synced past them, or truncated or closed since.
@@ -305,6 +309,8 @@ type Entry struct {
 	Base, End   int64
 	Data        []byte
 	incarnation uint64
+	start       int64 // log start
+	synced      int64 // end of what is fsynced in the log's own files
 }
 
 func (l *Log) journalKey() journalKey { return journalKey{l.topicID, l.partition} }
@@ -321,6 +327,10 @@ func (l *Log) Unsynced(buf []byte, max int) (e Entry, rest []byte, ok bool, err 
 	e = Entry{Base: l.durable.Load(), End: l.end.Load(), incarnation: l.incarnation}
 	v, nameless := l.view.Load(), l.parentDirty
 	l.mu.Unlock()
+	e.start, e.synced = l.start.Load(), l.synced.Load()
+	if first := v.segments[0].base; e.Base < first {
+		e.Base = first // trimmed before it was durable
+	}
 	if nameless || l.topicID == [16]byte{} || l.partition < 0 || l.journal == nil {
 		return Entry{}, buf, false, nil
 	}
@@ -369,7 +379,7 @@ func (s *Segment) copyFrom(buf []byte, from, to int64, max int) ([]byte, bool, e
 func (l *Log) MarkDurable(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e.incarnation == l.incarnation && e.Base <= l.durable.Load() {
+	if e.incarnation == l.incarnation && e.Base <= max(l.durable.Load(), l.start.Load()) {
 		raise(&l.durable, e.End)
 	}
 }

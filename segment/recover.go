@@ -79,14 +79,17 @@ func (l *Log) recover(recoveryPoint, start int64) error {
 	if err != nil {
 		return err
 	}
-	// When the journal's first entry of this log was written, everything below it was fsynced here.
-	recoveryPoint = max(recoveryPoint, l.journal.base(l.journalKey()))
+	recoveryPoint = max(recoveryPoint, l.journal.point(l.journalKey()))
 	r := &recovery{l: l, point: recoveryPoint, state: producer.New(), snapshots: have.snapshots, walkAll: !haveEpochs}
 	r.segments, err = l.found(have.logs, have.aux)
 	if err != nil {
 		return err
 	}
 	r.file = cache
+	if len(cache) == 0 || cache[0].Start > max(start, r.segments[0].base) {
+		r.walkAll = true // the log start was moved, and the crash took that back
+	}
+	l.synced.Store(recoveryPoint)
 	if err := r.run(start); err != nil {
 		return err
 	}
@@ -242,10 +245,11 @@ type recovery struct {
 }
 
 // run brings the segments into order. Those wholly below the recovery point are not read, if their indexes can be
-// believed and they end where the next one begins.
+// believed and they end where the next one begins. A recovery point inside the next one says that a Sync came after the
+// roll, and so that the index files are whole; one at its base does not.
 func (r *recovery) run(start int64) error {
 	n := 0 // the first segment to scan
-	for n < len(r.segments)-1 && r.segments[n+1].base <= r.point && !r.walkAll {
+	for n < len(r.segments)-1 && r.segments[n+1].base < r.point && !r.walkAll {
 		good, err := r.trusted(r.segments[n])
 		if err != nil {
 			return err

@@ -20,6 +20,7 @@ type leftover struct {
 type leftEntry struct {
 	incarnation    uint64
 	base, end      int64
+	start, synced  int64
 	position, size int64 // of the bytes in the journal
 }
 
@@ -118,7 +119,7 @@ func (j *Journal) readRecord(w *window, position, size int64, generation uint64)
 	}
 	kind := d.take(1)[0]
 	k := journalKey{topic: [16]byte(d.take(16)), partition: int32(d.uint32())}
-	incarnation, base, end := uint64(d.int64()), d.int64(), d.int64()
+	incarnation, base, end, start, synced := uint64(d.int64()), d.int64(), d.int64(), d.int64(), d.int64()
 	if err := j.checkRecord(w, position+recordHead, length, sum); err != nil {
 		return 0, err
 	}
@@ -129,7 +130,7 @@ func (j *Journal) readRecord(w *window, position, size int64, generation uint64)
 	}
 	switch kind {
 	case kindData:
-		o.entries = append(o.entries, leftEntry{incarnation, base, end, position + recordHead + recordFields, length - recordFields})
+		o.entries = append(o.entries, leftEntry{incarnation, base, end, start, synced, position + recordHead + recordFields, length - recordFields})
 	case kindVoid:
 		o.voids = append(o.voids, void{incarnation, base})
 	default:
@@ -155,22 +156,21 @@ func (j *Journal) checkRecord(w *window, position, length int64, want uint32) er
 	return nil
 }
 
-// base is the offset up to which the log's own files were durable when its first entry was written; below 0 if it has
-// none. It counts like a recovery point.
-func (j *Journal) base(k journalKey) int64 {
+// point is the end of what the log's own files held durably when its entries were written, below 0 without entries. It
+// counts like a recovery point.
+func (j *Journal) point(k journalKey) int64 {
+	point := int64(-1)
 	if j == nil || j.left[k] == nil {
-		return -1
+		return point
 	}
-	o, base := j.left[k], int64(-1)
-	for i, e := range o.entries {
-		if i == 0 || e.base < base {
-			base = e.base
-		}
+	o := j.left[k]
+	for _, e := range o.entries {
+		point = max(point, e.synced)
 	}
 	for _, v := range o.voids {
-		base = min(base, v.to)
+		point = min(point, v.to)
 	}
-	return base
+	return point
 }
 
 // Replay appends to l what its own files lost in the crash and the journal holds, and returns the number of batches. Call
@@ -199,6 +199,12 @@ func (j *Journal) replay(l *Log, e leftEntry, end int64) (int, error) {
 	if end <= l.End() || e.base > l.End() && e.base >= end {
 		return 0, nil
 	}
+	if e.base > l.End() && e.start > l.End() {
+		// What lay between was trimmed before it was durable.
+		if err := l.Reset(e.base); err != nil {
+			return 0, err
+		}
+	}
 	data := make([]byte, e.size)
 	if n, err := j.file.ReadAt(data, e.position); n < len(data) {
 		return 0, fmt.Errorf("%w: %w", errBadJournal, err)
@@ -226,5 +232,8 @@ func (j *Journal) replay(l *Log, e leftEntry, end int64) (int, error) {
 	if len(fresh) == 0 {
 		return 0, nil
 	}
-	return len(fresh), l.Append(fresh, fresh[len(fresh)-1].LeaderEpoch())
+	if err := l.Append(fresh, fresh[len(fresh)-1].LeaderEpoch()); err != nil {
+		return 0, err
+	}
+	return len(fresh), l.Trim(min(e.start, l.End()))
 }

@@ -132,14 +132,17 @@ func (l *Log) bury(segments []*Segment) {
 	}
 }
 
-// Purge renames the files of dropped segments to .deleted and removes those whose delay is over; it also expires
-// nothing else. It may run beside everything; it waits for the disk.
+// Purge renames the files of dropped segments to .deleted and removes those whose delay is over. It may run beside everything; it waits for the disk.
 //
 // The oldest goes first and each name is durable before the next one changes: after a crash the files that are left
 // always form one run up to the log's end, so a hole means a lost file.
 func (l *Log) Purge(now time.Time) error {
 	l.syncing <- struct{}{}
 	defer l.release()
+	return l.purge(now)
+}
+
+func (l *Log) purge(now time.Time) error {
 	l.mu.Lock()
 	dead := l.dead
 	l.dead = nil
@@ -152,7 +155,7 @@ func (l *Log) Purge(now time.Time) error {
 				d.renamed, d.remove = true, now.Add(l.Config().DeleteDelay)
 			}
 		}
-		if failed == nil && !now.Before(d.remove) {
+		if failed == nil && (!now.Before(d.remove) || now.Equal(farFuture)) {
 			l.removeDeleted(d.segment)
 			continue
 		}

@@ -65,16 +65,27 @@ func (l *Log) seal(s *Segment) error {
 }
 
 func (l *Log) writeIndexes(s *Segment, x *sparse) error {
-	if err := l.writeAux(s.base, indexSuffix, encodeOffsets(x.offsets.items())); err != nil {
+	write := l.writeAux
+	if _, end := s.tail.get(); end < l.synced.Load() {
+		write = l.replaceAux
+	}
+	if err := write(s.base, indexSuffix, encodeOffsets(x.offsets.items())); err != nil {
 		return err
 	}
-	if err := l.writeAux(s.base, timeSuffix, encodeTimes(x.times.items())); err != nil {
+	if err := write(s.base, timeSuffix, encodeTimes(x.times.items())); err != nil {
 		return err
 	}
 	if p := s.aborted.Load(); p != nil && len(*p) > 0 {
-		return l.writeAux(s.base, txnSuffix, encodeAborted(*p))
+		return write(s.base, txnSuffix, encodeAborted(*p))
 	}
+	l.remove(fileName(l.dir, s.base, txnSuffix)) // a crash may have left one
 	return nil
+}
+
+// replaceAux is writeAux for a segment below the recovery point. After a crash its files are believed, so they are never
+// half written.
+func (l *Log) replaceAux(offset int64, suffix string, data []byte) error {
+	return vfs.WriteFileAtomic(l.fs, fileName(l.dir, offset, suffix), data)
 }
 
 // writeAux replaces a file that can be made again from the log. It is synced by the next Sync.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"slices"
 
 	"cordwood/protocol/record"
@@ -29,7 +28,11 @@ func (l *Log) Truncate(to int64) error {
 	if to < l.Start() {
 		return l.resetLocked(to)
 	}
-	if err := l.disown(to, math.MaxInt64); err != nil {
+	to, err := l.boundary(to)
+	if err != nil {
+		return l.ioError(err)
+	}
+	if err := l.disown(to, to); err != nil {
 		return err
 	}
 	if err := l.cut(to); err != nil {
@@ -44,6 +47,22 @@ func (l *Log) Truncate(to int64) error {
 	return l.settle()
 }
 
+// boundary is where a log truncated to `to` ends: at the batch that holds it.
+func (l *Log) boundary(to int64) (int64, error) {
+	v := l.view.Load()
+	s := v.segments[max(v.at(to), 0)]
+	f, err := s.log.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer s.log.release()
+	p, found, err := s.find(f, to, s.tail.size.Load())
+	if found {
+		to = min(to, p.base)
+	}
+	return to, err
+}
+
 // Reset drops everything and goes on at start, durably (R9: a follower whose log ends below the leader's log start). It
 // waits for the disk.
 func (l *Log) Reset(start int64) error {
@@ -56,7 +75,7 @@ func (l *Log) Reset(start int64) error {
 }
 
 func (l *Log) resetLocked(start int64) error {
-	if err := l.disown(min(start, l.Start()), start); err != nil {
+	if err := l.disown(0, start); err != nil { // a crash may leave no file at all
 		return err
 	}
 	l.touched = true
@@ -65,6 +84,14 @@ func (l *Log) resetLocked(start int64) error {
 		l.dropFiles(old.segments[i])
 	}
 	l.dropSnapshots(-1)
+	l.mu.Lock()
+	dead := l.dead
+	l.dead = nil
+	l.mu.Unlock()
+	for _, d := range dead { // else the new segment would have a hole before it
+		l.dropFiles(d.segment)
+		l.removeDeleted(d.segment)
+	}
 	if err := l.fs.SyncDir(l.dir); err != nil { // a new segment must not meet an old one again after a crash
 		return l.fail(err)
 	}
@@ -79,7 +106,12 @@ func (l *Log) resetLocked(start int64) error {
 	l.producers, l.lazyState = producer.New(), nil
 	l.step = 0
 	l.publish(&View{log: l, segments: []*Segment{s}}, start, start)
-	return l.settle()
+	if err := l.settle(); err != nil {
+		return err
+	}
+	l.synced.Store(start)
+	l.durable.Store(start)
+	return nil
 }
 
 // disown lowers what is durable elsewhere about offsets from `to` on.
