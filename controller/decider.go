@@ -233,7 +233,7 @@ func (d *decider) round(ctx context.Context) error {
 	if len(r.changes) > 0 {
 		err = d.commit(ctx, r.base, r.changes)
 	} else {
-		err = d.await(ctx, func() raft.Future { return d.raft.VerifyLeader() }) // answers must not come from a deposed leader (Z30)
+		err = d.await(ctx, d.raft.VerifyLeader) // answers must not come from a deposed leader (Z30)
 	}
 	if err != nil {
 		r.refuse(notController())
@@ -293,13 +293,10 @@ func (d *decider) commit(ctx context.Context, base *metadata.Image, changes []me
 	return nil
 }
 
-// await asks raft something and waits for the answer, for which raft has no channel: both
-// hang while the disk does.
-func (d *decider) await(ctx context.Context, ask func() raft.Future) error {
-	done := make(chan error, 1)
-	go func() { done <- ask().Error() }()
+// await asks raft something and waits for the answer, unless the node ends first.
+func (d *decider) await(ctx context.Context, question func() raft.Future) error {
 	select {
-	case err := <-done:
+	case err := <-d.n.ask(question):
 		if err != nil {
 			return errOver
 		}
@@ -307,7 +304,7 @@ func (d *decider) await(ctx context.Context, ask func() raft.Future) error {
 	case <-d.n.guard.fatal:
 		return d.n.guard.cause
 	case <-ctx.Done():
-		return errOver // raft is shut down next, which ends the question
+		return errOver // Run waits for the answer before it shuts raft down
 	}
 }
 

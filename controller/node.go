@@ -39,6 +39,7 @@ type Config struct {
 	DiskStall      time.Duration // default 5 s: a write that takes longer ends the node (R17)
 	Trailing       uint64        // entries kept behind a snapshot; default 10240
 	SnapshotAfter  uint64        // entries that make a snapshot due; default 8192
+	SegmentBytes   int64         // size of the log's files; default 16 MiB
 
 	// Dial opens a raft stream to another voter; nil: there is none.
 	Dial func(ctx context.Context, to metadata.NodeID) (net.Conn, error)
@@ -69,6 +70,9 @@ func (c *Config) fill() error {
 	if c.SnapshotAfter == 0 {
 		c.SnapshotAfter = 8192
 	}
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = 16 << 20
+	}
 	return nil
 }
 
@@ -95,6 +99,12 @@ type Node struct {
 	sessions struct {
 		mu sync.Mutex
 		s  *decide.Sessions
+	}
+	// asking counts the questions raft has not answered yet.
+	asking struct {
+		mu   sync.Mutex
+		over bool
+		wait sync.WaitGroup
 	}
 	randomness sync.Mutex
 	end        sync.Once
@@ -132,7 +142,7 @@ func (n *Node) open() (err error) {
 	if n.stable, err = openStable(cfg.FS, cfg.Dir, n.guard); err != nil {
 		return err
 	}
-	if n.store, err = openStore(cfg.FS, cfg.Dir, n.guard, space, n.log); err != nil {
+	if n.store, err = openStore(cfg, n.guard, space); err != nil {
 		return err
 	}
 	snapshots, err := n.snaps.List()
@@ -161,7 +171,7 @@ func (n *Node) bootstrap(snapshots []*raft.SnapshotMeta) error {
 	case len(snapshots) == 0 && last > 0 && first > firstIndex:
 		return fmt.Errorf("%w: it begins at entry %d and there is no snapshot", errCorrupt, first)
 	case len(snapshots) > 0 || last > 0:
-		return nil
+		return n.remembers(last, term)
 	case term > 1:
 		return fmt.Errorf("%w: the node has been in term %d, but its log is empty", errCorrupt, term)
 	}
@@ -172,6 +182,22 @@ func (n *Node) bootstrap(snapshots []*raft.SnapshotMeta) error {
 	}
 	return n.store.StoreLog(&raft.Log{Index: firstIndex, Term: 1, Type: raft.LogConfiguration,
 		Data: raft.EncodeConfiguration(configuration), AppendedAt: time.Now()})
+}
+
+// remembers refuses a log that is ahead of the vote: the node has forgotten whom it
+// elected, and could elect somebody else in the same term.
+func (n *Node) remembers(last, term uint64) error {
+	var l raft.Log
+	if last == 0 {
+		return nil
+	}
+	if err := n.store.GetLog(last, &l); err != nil {
+		return err
+	}
+	if l.Term > term {
+		return fmt.Errorf("%w: the log is in term %d, the vote in %d", errCorrupt, l.Term, term)
+	}
+	return nil
 }
 
 // Close gives back a node that does not run.
@@ -214,6 +240,7 @@ func (n *Node) Run(ctx context.Context) error {
 	err = n.lead(ctx, r)
 	n.end.Do(func() { close(n.gone) })
 	n.refuseQueued()
+	n.hearAnswers()
 	stopped := r.Shutdown()
 	cancel()
 	helpers.Wait()
@@ -222,6 +249,38 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(err, stopped.Error(), n.Close())
+}
+
+// ask puts a question to raft, which has no channel to wait on: both the question and the
+// answer hang while the disk does.
+func (n *Node) ask(question func() raft.Future) <-chan error {
+	answer := make(chan error, 1)
+	n.asking.mu.Lock()
+	defer n.asking.mu.Unlock()
+	if n.asking.over {
+		answer <- raft.ErrRaftShutdown
+		return answer
+	}
+	n.asking.wait.Go(func() { answer <- question().Error() })
+	return answer
+}
+
+// hearAnswers waits until raft has answered everything it was asked: once it is shut down
+// it forgets what it has not begun with, and whoever asked would wait for ever. A node
+// whose disk fails cannot wait.
+func (n *Node) hearAnswers() {
+	n.asking.mu.Lock()
+	n.asking.over = true
+	n.asking.mu.Unlock()
+	heard := make(chan struct{})
+	go func() {
+		n.asking.wait.Wait()
+		close(heard)
+	}()
+	select {
+	case <-heard:
+	case <-n.guard.fatal:
+	}
 }
 
 // lead runs the decider whenever this node is raft's leader.
@@ -261,7 +320,7 @@ func (n *Node) again(r *raft.Raft) <-chan time.Time {
 // transfer hands leadership over before a stop, if there is anybody.
 func (n *Node) transfer(r *raft.Raft) {
 	if c := r.GetConfiguration(); c.Error() == nil && len(c.Configuration().Servers) > 1 && r.State() == raft.Leader {
-		if err := r.LeadershipTransfer().Error(); err != nil {
+		if err := <-n.ask(r.LeadershipTransfer); err != nil {
 			n.log.Info("leadership was not handed over", zap.String("event", "CW-0402"), zap.Error(err))
 		}
 	}

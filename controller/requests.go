@@ -31,8 +31,6 @@ func (n *Node) Heartbeat(ctx context.Context, req decide.HeartbeatRequest) (deci
 	if !n.Active() {
 		return decide.HeartbeatReply{}, notController()
 	}
-	verified := make(chan error, 1)
-	go func() { verified <- n.raft.Load().VerifyLeader().Error() }()
 	out, err := n.heartbeat(n.Image(), req, time.Now())
 	if err == nil && len(out.Changes) > 0 {
 		reply, _, err := Do(ctx, n, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.HeartbeatReply], error) {
@@ -41,7 +39,7 @@ func (n *Node) Heartbeat(ctx context.Context, req decide.HeartbeatRequest) (deci
 		return reply, err
 	}
 	select {
-	case lost := <-verified:
+	case lost := <-n.ask(n.raft.Load().VerifyLeader):
 		if lost != nil {
 			return decide.HeartbeatReply{}, notController()
 		}

@@ -10,7 +10,6 @@ import (
 
 	"cordwood/protocol/record"
 	"cordwood/segment"
-	"cordwood/segment/vfs"
 
 	"github.com/hashicorp/raft"
 	"go.uber.org/zap"
@@ -21,7 +20,6 @@ const (
 	firstIndex    = 1 // of a new raft log
 	entryVersion  = 1
 	extension     = "ext"
-	segmentBytes  = 16 << 20
 	windowBytes   = 256 << 10
 	noLeaderEpoch = -1 // raft's term is in the key: the log's own epochs are not used
 )
@@ -44,18 +42,18 @@ type store struct {
 
 // openStore opens or makes the log and reads all of it once: raft panics at an entry it
 // cannot read, so none may be found out later.
-func openStore(fs vfs.FS, dir string, g *guard, space *reserve, log *zap.Logger) (*store, error) {
-	dir = filepath.Join(dir, logDir)
-	synced, err := durableEnd(fs, dir)
+func openStore(cfg *Config, g *guard, space *reserve) (*store, error) {
+	dir := filepath.Join(cfg.Dir, logDir)
+	synced, err := durableEnd(cfg.FS, dir)
 	if err != nil {
 		return nil, err
 	}
-	l, err := segment.Open(segment.Options{FS: fs, Dir: dir, RecoveryPoint: synced, LogStart: firstIndex, Log: log,
-		Config: segment.Config{SegmentBytes: segmentBytes, IndexInterval: 4096, IndexBytes: 10 << 20, RetentionBytes: -1, RetentionAge: -1}})
+	l, err := segment.Open(segment.Options{FS: cfg.FS, Dir: dir, RecoveryPoint: synced, LogStart: firstIndex, Log: cfg.Log,
+		Config: segment.Config{SegmentBytes: cfg.SegmentBytes, IndexInterval: 4096, IndexBytes: 10 << 20, RetentionBytes: -1, RetentionAge: -1}})
 	if err != nil {
 		return nil, fmt.Errorf("controller: open the metadata log: %w", err)
 	}
-	s := &store{log: l, zap: log, guard: g, space: space, writes: make(chan struct{}, 1)}
+	s := &store{log: l, zap: cfg.Log, guard: g, space: space, writes: make(chan struct{}, 1)}
 	if err := s.check(synced); err != nil {
 		return nil, errors.Join(err, l.Close(false))
 	}

@@ -1,0 +1,114 @@
+package controller
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cordwood/controller/decide"
+	"cordwood/segment/vfs"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// The tests of this file run in virtual time: they also prove that a node leaves no
+// goroutine behind and waits for nothing under a lock.
+
+func TestASilentBrokerIsFencedAfterItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, config(vfs.NewMem(), "/raft"))
+		defer n.stop()
+		one, two := n.join(1, 1), n.join(2, 2)
+		n.mustCreate("t", 4)
+		for range 20 { // ten seconds in which broker 2 is silent
+			time.Sleep(500 * time.Millisecond)
+			if _, err := n.Heartbeat(ctx, decide.HeartbeatRequest{ID: 1, Epoch: one, MetadataIndex: n.Image().Index()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n.Image().Broker(1).Fenced || !n.Image().Broker(2).Fenced {
+			t.Fatal("the wrong broker is fenced")
+		}
+		for _, p := range n.Image().Topic("t").Partitions {
+			if p.Leader != 1 {
+				t.Fatalf("%+v", p)
+			}
+		}
+		if r, err := n.Heartbeat(ctx, decide.HeartbeatRequest{ID: 2, Epoch: two, MetadataIndex: n.Image().Index()}); err != nil || r.Fenced {
+			t.Fatal(r, err) // a missed session keeps the epoch
+		}
+	})
+}
+
+func TestFencingIsOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, config(vfs.NewMem(), "/raft"))
+		defer n.stop()
+		n.join(1, 1)
+		index := n.Image().Index()
+		began := time.Now()
+		if feed, err := n.Changes(ctx, index, time.Hour); err != nil || feed.Index == index {
+			t.Fatal(feed, err)
+		}
+		if took := time.Since(began); took < 3*time.Second || took > 3*time.Second+50*time.Millisecond || !n.Image().Broker(1).Fenced {
+			t.Fatal(took)
+		}
+	})
+}
+
+func TestALongPollEndsWithNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, config(vfs.NewMem(), "/raft"))
+		defer n.stop()
+		began := time.Now()
+		feed, err := n.Changes(ctx, n.Image().Index(), 30*time.Second)
+		if err != nil || len(feed.Entries) != 0 || time.Since(began) != 30*time.Second {
+			t.Fatal(feed, err, time.Since(began))
+		}
+	})
+}
+
+func TestANewControllerWaitsAFullSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		n := start(t, config(mem, "/raft"))
+		n.join(1, 1)
+		n.stop()
+		time.Sleep(time.Hour)
+		n = start(t, config(mem, "/raft"))
+		defer n.stop()
+		time.Sleep(2900 * time.Millisecond)
+		if n.Image().Broker(1).Fenced {
+			t.Fatal("fenced for silence while there was nobody to speak to")
+		}
+		other := process(1, 9)
+		other.Dirs[0][5] = 7
+		_, err := n.RegisterBroker(ctx, other)
+		if r := decide.Refused(err); r == nil || r.Code != kerr.DuplicateBrokerRegistration {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if !n.Image().Broker(1).Fenced {
+			t.Fatal("never fenced")
+		}
+		if _, err := n.RegisterBroker(ctx, other); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestAStopEndsEveryWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, config(vfs.NewMem(), "/raft"))
+		ended := make(chan error, 2)
+		go func() { _, err := n.Changes(ctx, n.Image().Index(), time.Hour); ended <- err }()
+		go func() { ended <- n.WaitFor(ctx, 1<<40) }()
+		synctest.Wait()
+		n.stop()
+		for range 2 {
+			if r := decide.Refused(<-ended); r == nil || r.Code != kerr.NotController {
+				t.Fatal(r)
+			}
+		}
+	})
+}
