@@ -22,6 +22,12 @@ func newTransport(n *Node) *transport {
 
 func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
 
+// Close ends all connections, the pooled ones too.
+func (t *transport) Close() error {
+	t.CloseStreams()
+	return t.NetworkTransport.Close()
+}
+
 // run passes on what other voters ask, until ctx ends.
 func (t *transport) run(ctx context.Context) {
 	for {
