@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,9 +24,9 @@ type voter struct {
 	id    metadata.NodeID
 	disk  *vfs.Mem
 	peers *[3]*voter
-	cut   bool
+	cut   atomic.Bool
 
-	stream *stream
+	stream atomic.Pointer[stream]
 	store  *store
 	fsm    *fsm
 	raft   *raft.Raft
@@ -35,11 +36,11 @@ type voter struct {
 
 func (v *voter) dial(ctx context.Context, to metadata.NodeID) (net.Conn, error) {
 	peer := v.peers[to]
-	if v.cut || peer.cut || peer.stream == nil {
+	if v.cut.Load() || peer.cut.Load() || peer.stream.Load() == nil {
 		return nil, errors.New("no way")
 	}
 	a, b := net.Pipe()
-	if err := peer.stream.handOver(ctx, b); err != nil {
+	if err := peer.stream.Load().handOver(ctx, b); err != nil {
 		return nil, err
 	}
 	return &wire{a, v, peer}, nil
@@ -52,7 +53,7 @@ type wire struct {
 }
 
 func (w *wire) Write(p []byte) (int, error) {
-	if w.from.cut || w.to.cut {
+	if w.from.cut.Load() || w.to.cut.Load() {
 		_ = w.Close()
 		return 0, errors.New("cut")
 	}
@@ -69,7 +70,8 @@ func (v *voter) start() {
 	g := newGuard(time.Minute)
 	n := &Node{cfg: cfg, log: cfg.Log, guard: g}
 	n.stream = newStream(v.id, v.dial)
-	v.stream, v.fsm = n.stream, newFSM(g)
+	v.fsm = newFSM(g)
+	v.stream.Store(n.stream)
 	var err error
 	if v.store, err = openStore(&cfg, g, holdReserve(v.disk, "/raft", cfg.Log)); err != nil {
 		v.t.Fatal(err)
@@ -107,14 +109,14 @@ func (v *voter) kill(powerCut func(*vfs.Mem) *vfs.Mem) {
 	if err := v.trans.Close(); err != nil {
 		v.t.Fatal(err)
 	}
-	v.stream = nil
+	v.stream.Store(nil)
 	v.disk = powerCut(v.disk)
 }
 
 func leader(voters *[3]*voter) *voter {
 	for {
 		for _, v := range voters {
-			if !v.cut && v.raft.State() == raft.Leader {
+			if !v.cut.Load() && v.raft.State() == raft.Leader {
 				return v
 			}
 		}
@@ -165,23 +167,23 @@ func TestThreeVotersAgreeOnThisLogThroughCrashesAndSnapshots(t *testing.T) {
 		// A follower is away so long that only a snapshot can bring it back.
 		away := voters[(leader(&voters).id+1)%3]
 		away.kill(power)
-		away.cut = true
+		away.cut.Store(true)
 		some(60)
 		if err := leader(&voters).raft.Snapshot().Error(); err != nil {
 			t.Fatal(err)
 		}
-		away.cut = false
+		away.cut.Store(false)
 		away.start()
 		some(10)
 		// A leader is cut off with entries of its own, which it must drop when it comes back.
 		old := leader(&voters)
-		old.cut = true
+		old.cut.Store(true)
 		for range 5 {
 			data, _ := encodeCommand(0, nil)
 			old.raft.Apply(data, 0)
 		}
 		some(10)
-		old.cut = false
+		old.cut.Store(false)
 		some(10)
 		for _, v := range voters {
 			v.kill(power)
