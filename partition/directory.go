@@ -53,6 +53,9 @@ type found struct {
 	err  error
 }
 
+// isNameless reports that nobody knows which topic the log belongs to: partition.metadata is missing.
+func (f *found) isNameless() bool { return f.log.TopicID() == metadata.TopicID{} }
+
 // claim takes a directory that was found at start; nil if there is none of that name, or it was claimed before.
 func (d *directory) claim(name string) *found {
 	d.set.mu.Lock()

@@ -3,7 +3,10 @@ package partition
 import (
 	"errors"
 	"math/rand/v2"
+	"runtime"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,4 +116,133 @@ func follow(t *testing.T, p *Partition, stop chan struct{}) {
 			<-woken
 		}
 	}
+}
+
+// TestAwaitRacesWithTheWatermark lets a registration and a publication meet as closely as two processors can: whichever
+// comes first, the one who registered is woken (P5).
+func TestAwaitRacesWithTheWatermark(t *testing.T) {
+	w := newWorld(t, vfs.NewMem(), func(c *Config) { c.Log = nil })
+	defer w.crash()
+	p := w.pageCache()
+	_, epoch := p.Role()
+	const rounds = 200_000
+	var turn, published atomic.Int64
+	var publisher sync.WaitGroup
+	publisher.Go(func() {
+		for n := int64(1); n <= rounds; n++ {
+			for turn.Load() < n {
+				runtime.Gosched()
+			}
+			for range n % 64 { // a little later each time
+				published.Load()
+			}
+			p.hw.Store(n)
+			p.waiters.wake(n)
+			published.Store(n)
+		}
+	})
+	waiter, woken := newWaiter()
+	for n := int64(1); n <= rounds; n++ {
+		turn.Store(n)
+		for range (n / 64) % 64 {
+			turn.Load()
+		}
+		parked := false
+		if n%2 == 0 {
+			parked = p.Await(waiter, n, epoch)
+		} else {
+			parked = p.AwaitAck(waiter, n-1, epoch)
+		}
+		if parked {
+			select {
+			case <-woken:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("round %d: published %d, and nobody woke the waiter", n, published.Load())
+			}
+		}
+		for published.Load() < n {
+			runtime.Gosched()
+		}
+		select { // a wake that lost the race to the look
+		case <-woken:
+		default:
+		}
+	}
+	publisher.Wait()
+}
+
+// TestMetadataPassesAHotPartition changes a partition again and again while producers never let go of its lock.
+func TestMetadataPassesAHotPartition(t *testing.T) {
+	w := newWorld(t, vfs.NewMem(), func(c *Config) { c.Log = nil }).run()
+	defer w.crash()
+	p := w.pageCache()
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			b := sized(200)
+			for !stop.Load() {
+				produce(p, 1, b)
+			}
+		})
+	}
+	for epoch := int32(1); epoch <= 50; epoch++ {
+		w.alter(topicID(1), 0, func(p *metadata.Partition) { p.LeaderEpoch = epoch })
+		w.config("t", "retention.ms", strconv.Itoa(int(epoch)*1000))
+	}
+	stop.Store(true)
+	wg.Wait()
+	if _, epoch := p.Role(); epoch != 50 {
+		t.Errorf("epoch %d", epoch)
+	}
+}
+
+// TestEverythingAtOnce is for the race detector: appends, reads, elections, retention, deletion and look-ups together.
+func TestEverythingAtOnce(t *testing.T) {
+	w := newWorld(t, vfs.NewMem(), func(c *Config) {
+		c.Log, c.RetentionInterval, c.InitialDelay = nil, time.Millisecond, time.Millisecond
+		c.HighWatermarkInterval, c.CheckpointInterval, c.ProducerInterval = time.Millisecond, time.Millisecond, time.Millisecond
+	}).run()
+	w.topic(topicID(1), "t", 4, alone())
+	w.change(metadata.ConfigChanged{Type: metadata.ResourceTopic, Name: "t", Key: "segment.bytes", Value: "1048576"},
+		metadata.ConfigChanged{Type: metadata.ResourceTopic, Name: "t", Key: "retention.bytes", Value: "2000000"})
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for i := range int32(4) {
+		wg.Go(func() {
+			for n := int32(0); !stop.Load(); n++ {
+				if p := w.set.Lookup([]byte("t"), i); p != nil {
+					_ = wait(p, produce(p, -1, sized(50_000)))
+				}
+			}
+		})
+		wg.Go(func() {
+			for !stop.Load() {
+				p := w.set.ByID(topicID(1), i)
+				if p == nil {
+					continue
+				}
+				var out ReadResult
+				p.Read(ReadRequest{Offset: p.Start(), LeaderEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1 << 20, Whole: true}, &out)
+				out.Slice.Release()
+				_, _ = p.ListOffset(LatestOffset, true, -1)
+				_, _ = p.ListOffset(1, false, -1)
+				_, _, _ = p.EpochEnd(-1, 0)
+				_, _ = p.Producers()
+				p.Describe()
+				w.set.Stats()
+			}
+		})
+	}
+	for n := range int32(60) {
+		w.alter(topicID(1), n%4, func(p *metadata.Partition) { p.LeaderEpoch++; p.Durable = n%3 > 0 })
+		if p := w.set.Lookup([]byte("t"), n%4); p != nil {
+			_, _ = p.DeleteRecords(-1)
+			_ = wait(p, produce(p, -1, sized(100)))
+		}
+	}
+	w.change(metadata.TopicDeleted{ID: topicID(1)})
+	stop.Store(true)
+	wg.Wait()
+	w.close(1)
 }

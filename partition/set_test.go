@@ -362,3 +362,21 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+func TestLogWithoutTopicIDIsNotServed(t *testing.T) {
+	mem := vfs.NewMem()
+	w := newWorld(t, mem).run()
+	w.acked(w.one(), batch(1, "x"))
+	w.crash()
+	if err := mem.Remove("/data/t-0/partition.metadata"); err != nil {
+		t.Fatal(err)
+	}
+	w.reopen(mem)
+	if a := produce(w.get("t", 0), 1, batch(1, "y")); !errors.Is(a.Err, kerr.KafkaStorageError) {
+		t.Errorf("append: %v", a.Err)
+	}
+	if !w.exists("/data/t-0") {
+		t.Error("its directory was moved")
+	}
+	w.crash()
+}
