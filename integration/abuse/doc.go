@@ -16,7 +16,7 @@
 //	A2  A case that must be refused aims at a topic whose contents Digest covers; only what must be accepted goes to
 //	    the topic "sink".
 //
-// Goroutines and locks: none.
+// Goroutines: PlayAll has its workers and waits for them. Locks: failures.mu.
 //
 // Not here: bad inputs that are no bytes on a connection (K, files), and floods that take a process of their own.
 package abuse

@@ -20,8 +20,6 @@ type Ground struct {
 	Addr     string
 	MaxFrame int // socket.request.max.bytes of the broker
 	MaxFetch int // fetch.max.bytes
-
-	victim [16]byte // topic id
 }
 
 // topics of the ground, with what is special about them.
@@ -62,9 +60,6 @@ func (g *Ground) Prepare(ctx context.Context) error {
 		if err != nil && err != error(kerr.TopicAlreadyExists) {
 			return fmt.Errorf("topic %s: %w", t.name, err)
 		}
-		if t.name == "victim" {
-			g.victim = made.ID
-		}
 		value := make([]byte, 100)
 		if t.name == "wide" {
 			value = make([]byte, wideBatch)
@@ -73,6 +68,35 @@ func (g *Ground) Prepare(ctx context.Context) error {
 			r := &kgo.Record{Topic: t.name, Partition: p, Key: []byte("key"), Value: value, Timestamp: time.Now()}
 			if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 				return fmt.Errorf("record for %s: %w", t.name, err)
+			}
+		}
+	}
+	return g.coordinate(ctx)
+}
+
+// coordinate waits until groups are served: the first question creates the topic of the offsets.
+func (g *Ground) coordinate(ctx context.Context) error {
+	c, err := Dial(g.Addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Ask(find("abuse")); err != nil {
+		return err
+	}
+	for _, group := range []string{"abuse", "victims", Graffiti, path} {
+		for {
+			resp, err := c.Ask(commit(group, "victim", 1, ""))
+			if err != nil {
+				return err
+			}
+			if commitCode(resp) == 0 {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("group %q: %w", group, is(commitCode(resp), nil))
+			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	}

@@ -13,6 +13,9 @@ var BadTopics = []string{
 	"..", ".", "", "../../etc/passwd", "a/b", "a\x00b", `C:\x`, strings.Repeat("x", 250), "a b", "\U0001f600", "a\nb", "con", Graffiti,
 }
 
+// path is a group's, member's or transaction's name that must stay a name.
+const path = "../../etc/passwd\x00"
+
 // names is section I.
 func names(*Ground) []Case {
 	var cases []Case
@@ -23,7 +26,7 @@ func names(*Ground) []Case {
 			Case{Number: 124, Name: fmt.Sprintf("Produce to %.20q", n), Play: refuses(kerr.UnknownTopicOrPartition, ask(produce(n, good(10))), produced)},
 		)
 	}
-	long, path := strings.Repeat("g", 32767), "../../etc/passwd\x00"
+	long := strings.Repeat("g", 32767)
 	for _, n := range []string{long, strings.Repeat("g", 250)} {
 		cases = append(cases,
 			Case{Number: 126, Name: fmt.Sprintf("FindCoordinator of %d characters", len(n)), Play: refuses(kerr.InvalidGroupID, ask(find(n)), findCode)},
@@ -32,7 +35,7 @@ func names(*Ground) []Case {
 		)
 	}
 	transactional := kmsg.NewPtrInitProducerIDRequest()
-	transactional.Version, transactional.TransactionalID, transactional.TransactionTimeoutMillis = 4, &path, 1000
+	transactional.Version, transactional.TransactionalID, transactional.TransactionTimeoutMillis = 4, kmsg.StringPtr(path), 1000
 	return append(cases,
 		Case{Number: 125, Name: "names that differ in . and _", Play: collide},
 		Case{Number: 126, Name: "compact group id of 64 KiB", Play: closes(frame(10, 3, true, []byte("\x81\x80\x04"+strings.Repeat("g", 65536)+"\x00\x00")))},

@@ -165,10 +165,15 @@ func (n *Node) Admin() *kadm.Client { return kadm.NewClient(n.Client()) }
 // PID is the process id.
 func (n *Node) PID() int { return n.cmd.Process.Pid }
 
-// Log is the last part of what the process said.
-func (n *Node) Log() string {
+// WholeLog is all that the process said.
+func (n *Node) WholeLog() []byte {
 	b, _ := os.ReadFile(filepath.Join(n.work, "log"))
-	lines := strings.Split(string(b), "\n")
+	return b
+}
+
+// Log is the last part of it.
+func (n *Node) Log() string {
+	lines := strings.Split(string(n.WholeLog()), "\n")
 	return strings.Join(lines[max(0, len(lines)-60):], "\n")
 }
 

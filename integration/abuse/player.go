@@ -1,0 +1,77 @@
+package abuse
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// maxFailures is how many differing outcomes are worth telling.
+const maxFailures = 20
+
+// PlayAll plays every case of the sections so many times, by so many workers. Slow cases are played all at once, a
+// connection for each.
+func (g *Ground) PlayAll(sections string, times, workers int) error {
+	var quick, slow []Case
+	for _, c := range Cases(g) {
+		if !strings.ContainsRune(sections, rune(c.Section)) {
+			continue
+		}
+		if c.Cost == Slow {
+			slow = append(slow, c)
+		} else {
+			quick = append(quick, c)
+		}
+	}
+	f := &failures{}
+	g.spread(f, slow, times, times*len(slow))
+	g.spread(f, quick, times, workers)
+	return f.err()
+}
+
+// failures collects what went wrong, up to a bound.
+type failures struct {
+	mu    sync.Mutex
+	list  []error
+	total int
+}
+
+func (f *failures) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.total++; f.total <= maxFailures {
+		f.list = append(f.list, err)
+	}
+}
+
+func (f *failures) err() error {
+	if f.total == 0 {
+		return nil
+	}
+	return errors.Join(append(f.list, fmt.Errorf("%d outcomes in all are not the stated ones", f.total))...)
+}
+
+// spread plays cases round after round, by workers.
+func (g *Ground) spread(f *failures, cases []Case, times, workers int) {
+	next := make(chan Case)
+	var all sync.WaitGroup
+	for range workers {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for c := range next {
+				if err := g.Play(c); err != nil {
+					f.add(err)
+				}
+			}
+		}()
+	}
+	for range times {
+		for _, c := range cases {
+			next <- c
+		}
+	}
+	close(next)
+	all.Wait()
+}

@@ -1,0 +1,137 @@
+//go:build process
+
+package process
+
+import (
+	"flag"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cordwood/integration/abuse"
+)
+
+var (
+	times = flag.Int("times", 1000, "how often each bad input is played")
+	p99   = flag.Bool("p99", false, "measure what bad inputs do to the latency of others")
+)
+
+const abuseSections = "ABCDEIJ"
+
+// fortress is a node with the limits that the cases know.
+func fortress(t *testing.T, args ...string) (*Node, *abuse.Ground) {
+	t.Helper()
+	n := New(t, t.TempDir(), append([]string{
+		"--override", "socket.request.max.bytes=8388608", "--override", "fetch.max.bytes=1048576",
+		"--override", "offsets.topic.num.partitions=5", "--override", "cordwood.pprof.enable=true",
+	}, args...)...)
+	n.Start()
+	g := &abuse.Ground{Addr: n.Addr, MaxFrame: 8 << 20, MaxFetch: 1 << 20}
+	if err := g.Prepare(Context(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return n, g
+}
+
+// A thousand times each, in one process: it stays alive, stores what it stored, and holds no more than before.
+func TestAThousandTimesEveryBadInputLeavesNothing(t *testing.T) {
+	n, g := fortress(t)
+	digest, err := g.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := n.Rest()
+	t.Logf("at first: %s", start)
+	for _, section := range abuseSections {
+		began := time.Now()
+		if err := g.PlayAll(string(section), *times, 8); err != nil {
+			t.Errorf("section %c: %v", section, err)
+		}
+		flat(t, n, start, "section "+string(section)+" in "+time.Since(began).Round(time.Second).String())
+	}
+	if after, err := g.Digest(); err != nil || after != digest {
+		t.Errorf("the stored records are not what they were: %v", err)
+	}
+	if got := n.Metric(`cordwood_connections_closed_total{reason="panic"}`); got != 0 {
+		t.Errorf("%v panics\n%s", got, n.Log())
+	}
+	if lines, raw := n.logLines(t); lines > 2000 || raw != "" {
+		t.Errorf("%d lines in the log; %q is not escaped", lines, raw)
+	}
+	if code := n.Stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, n.Log())
+	}
+}
+
+var unprintable = regexp.MustCompile(`.*[\x00-\x09\x0b-\x1f\x7f].*`)
+
+// logLines counts the lines of the log and finds one that holds what a terminal would obey.
+func (n *Node) logLines(t *testing.T) (lines int, raw string) {
+	t.Helper()
+	b := n.WholeLog()
+	for _, c := range b {
+		if c == '\n' {
+			lines++
+		}
+	}
+	return lines, string(unprintable.Find(b))
+}
+
+// While bad inputs come, others are served as fast as before. The player runs as its own process, with the lowest
+// priority, as if it were on another machine.
+func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
+	if !*p99 {
+		return // measured on a quiet machine only: make abuse
+	}
+	n, _ := fortress(t)
+	play := filepath.Join(t.TempDir(), "play")
+	if out, err := exec.Command("go", "build", "-o", play, "../abuse/play").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	latencies(t, n, time.Second) // the topic exists
+	quiet := latencies(t, n, 20*time.Second)
+	for _, section := range abuseSections {
+		cmd := exec.Command("nice", "-n", "19", play, "-addr", n.Addr, "-max-frame", "8388608", "-max-fetch", "1048576",
+			"-workers", "1", "-sections", string(section), "-for", "10s", "-times", "1")
+		done := make(chan error, 1)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() { done <- cmd.Wait() }()
+		time.Sleep(500 * time.Millisecond) // the topics are prepared
+		loud := latencies(t, n, 9*time.Second)
+		if err := <-done; err != nil {
+			t.Errorf("section %c: %v", section, err)
+		}
+		t.Logf("section %c: p50 %s, p99 %s; quiet: p50 %s, p99 %s", section, loud[0], loud[1], quiet[0], quiet[1])
+		if loud[1] > 2*quiet[1] {
+			t.Errorf("section %c: p99 of others is %s, %s without", section, loud[1], quiet[1])
+		}
+	}
+}
+
+// latencies produces record by record, a hundred a second, acknowledged by all replicas, and returns the median and
+// the 99th percentile of the time an answer takes.
+func latencies(t *testing.T, n *Node, length time.Duration) [2]time.Duration {
+	t.Helper()
+	cl := n.Client(kgo.DefaultProduceTopic("others"), kgo.ProducerLinger(0))
+	defer cl.Close()
+	var took []time.Duration
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(length); time.Now().Before(end); <-tick.C {
+		began := time.Now()
+		if err := cl.ProduceSync(Context(t, time.Minute), kgo.StringRecord(strconv.Itoa(len(took)))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return [2]time.Duration{took[len(took)/2], took[len(took)*99/100]}
+}
