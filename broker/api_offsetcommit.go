@@ -33,6 +33,9 @@ func (b *Broker) offsetCommit(ctx context.Context, r *request) (kmsg.Response, e
 		}
 		t := img.Topic(in.Topic)
 		kept.Topic, refused.Topic, refused.TopicID = in.Topic, in.Topic, in.TopicID
+		if t != nil {
+			kept.TopicID = t.ID // committed with the offset, so that a topic made anew does not inherit it
+		}
 		for _, p := range in.Partitions {
 			if t != nil && p.Partition >= 0 && int(p.Partition) < len(t.Partitions) {
 				kept.Partitions = append(kept.Partitions, p)

@@ -73,7 +73,9 @@ func (b *Broker) fetchOffsets(ctx context.Context, version int16, g *kmsg.Offset
 		return m.OffsetFetch(&asked, now)
 	})
 	if err != nil {
-		out.ErrorCode = codeOf(err)
+		if out.ErrorCode = codeOf(err); out.ErrorCode == kerr.CoordinatorNotAvailable.Code {
+			out.ErrorCode = kerr.NotCoordinator.Code // what older clients know to retry
+		}
 		for i := range g.Topics {
 			if version < 2 { // no place for a top-level error
 				out.Topics = append(out.Topics, noOffsets(&g.Topics[i], out.ErrorCode))

@@ -132,8 +132,11 @@ func (s *session) checkProduce(q *protocol.ProduceRequest, in *protocol.ProduceP
 	if err != nil {
 		return err
 	}
-	if batch.Codec() == record.Zstd && q.Version < 7 {
+	if record.Batch(in.Records).Codec() == record.Zstd && q.Version < 7 {
 		return kerr.UnsupportedCompressionType // trap 9
+	}
+	if int64(len(batch)) > part.p.Config().SegmentBytes {
+		return kerr.RecordListTooLarge // trap 12
 	}
 	if batch.Transactional() {
 		return fmt.Errorf("%w: a transactional batch needs a transactional id", kerr.InvalidRecord) // bad input 63

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type Key struct {
 	Doc       string
 	Sensitive bool
 	Status    KeyStatus
+	Brokers   []string // of a topic's config: the broker keys that give its default, the first one set counts
 	apply     func(c *Config, value string) error // nil: checked by its type only
 }
 
@@ -85,15 +87,48 @@ func topicValue(key, value string) (name, translated string, ok bool) {
 	return t.Name, v, ok
 }
 
+// LookupTopicKey finds the config of a topic by its name, described as a key of the broker is; nil for an unknown one.
+// Brokers is the keys that give it its default.
+func LookupTopicKey(name string) *Key {
+	t := metadata.TopicKey(name)
+	if t == nil {
+		return nil
+	}
+	k := &Key{Name: t.Name, Type: t.Type, Default: t.Default, Doc: t.Doc, Sensitive: t.Sensitive, Status: Dynamic,
+		apply: func(_ *Config, value string) error { return t.Validate(value) }}
+	for s := range t.Synonyms() {
+		k.Brokers = append(k.Brokers, s.Key)
+	}
+	return k
+}
+
 // Suggest is the known key that an unknown one most likely means; empty when none is close.
 func Suggest(name string) string {
-	best, least := "", len(name)/3+1
-	for i := range keys {
-		if keys[i].Status == Ignored {
-			continue
+	return nearest(name, func(yield func(string) bool) {
+		for i := range keys {
+			if keys[i].Status != Ignored && !yield(keys[i].Name) {
+				return
+			}
 		}
-		if d := distance(name, keys[i].Name); d < least {
-			best, least = keys[i].Name, d
+	})
+}
+
+// SuggestTopicKey is Suggest for the configs of topics.
+func SuggestTopicKey(name string) string {
+	return nearest(name, func(yield func(string) bool) {
+		for _, k := range metadata.TopicKeys() {
+			if !yield(k.Name) {
+				return
+			}
+		}
+	})
+}
+
+func nearest(name string, known iter.Seq[string]) string {
+	best, least := "", len(name)/3+1
+	for k := range known {
+		if d := distance(name, k); d < least {
+			best, least = k, d
 		}
 	}
 	return best

@@ -85,7 +85,7 @@ func (b *Broker) openGroups() error {
 		NewMachine: func(int32) machine.Machine {
 			return group.New(group.Config{
 				MinSessionTimeout: b.cfg.Group.MinSessionTimeout, MaxSessionTimeout: b.cfg.Group.MaxSessionTimeout,
-				InitialRebalanceDelay: rebalanceDelay(b.cfg.Group.InitialRebalanceDelay), MaxSize: b.cfg.Group.MaxSize,
+				InitialRebalanceDelay: b.cfg.Group.InitialRebalanceDelay, MaxSize: b.cfg.Group.MaxSize,
 				MaxOffsetMetadata: b.cfg.Offsets.MetadataMaxBytes, OffsetsRetention: b.cfg.Offsets.Retention,
 				OffsetsRetentionCheck: b.cfg.Offsets.RetentionCheck, Rand: rand.Reader,
 				Wall: func(time.Time) time.Time { return b.now() },
@@ -94,14 +94,6 @@ func (b *Broker) openGroups() error {
 		Codecs: b.codecs, CommitTimeout: b.cfg.Offsets.CommitTimeout, Log: b.log.Named("groups"), Now: b.cfg.Now,
 	})
 	return nil
-}
-
-// rebalanceDelay translates "no delay" into the rules' own word for it, where zero means the default.
-func rebalanceDelay(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
 }
 
 // moveShards starts the shards whose partitions this broker began to lead, and ends those it no longer leads.
