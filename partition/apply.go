@@ -101,18 +101,20 @@ func (s *Set) disposeOne(d disposal) {
 		answer = kerr.UnknownTopicOrPartition
 	}
 	p.dir.replicas.Add(-1)
-	log := p.standing.Load().log
 	if usable := p.retreat(answer); !usable {
 		return
 	}
-	if log = p.standing.Load().log; log == nil { // nothing was ever written
+	log := p.standing.Load().log
+	if log == nil { // nothing was ever written
 		return
 	}
 	rename := log.Stray
 	if d.deleted {
 		rename = log.Delete
 	}
+	p.busy.Store(s.clock())
 	path, err := rename()
+	p.busy.Store(0)
 	if err != nil {
 		p.dir.log.Error("replica is given up but its directory stays", zap.String("event", "CW-0508"),
 			zap.String("partition", p.name()), zap.Error(err))

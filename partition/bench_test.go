@@ -70,6 +70,39 @@ func setSequence(batch record.Batch, sequence int32) {
 	batch[53], batch[54], batch[55], batch[56] = byte(sequence>>24), byte(sequence>>16), byte(sequence>>8), byte(sequence)
 }
 
+// BenchmarkRead finds 64 KB somewhere in the log, without reading the bytes.
+func BenchmarkRead(b *testing.B) {
+	w := benchWorld(b, false, 1)
+	p := w.get("t", 0)
+	for range 10_000 {
+		produce(p, 1, sized(1<<10))
+	}
+	var out ReadResult
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		offset := int64(i*7919) % 9000
+		p.Read(ReadRequest{Offset: offset, LeaderEpoch: 0, LastFetchedEpoch: 0, MaxBytes: 64 << 10, Whole: true}, &out)
+		if out.Err != nil || out.Slice.Len() == 0 {
+			b.Fatal(out.Err)
+		}
+		out.Slice.Release()
+	}
+}
+
+// BenchmarkReadAtTheEnd is a poll that finds nothing new.
+func BenchmarkReadAtTheEnd(b *testing.B) {
+	w := benchWorld(b, false, 1)
+	p := w.get("t", 0)
+	produce(p, 1, sized(1<<10))
+	var out ReadResult
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		p.Read(ReadRequest{Offset: 1, LeaderEpoch: 0, LastFetchedEpoch: 0, MaxBytes: 64 << 10, Whole: true}, &out)
+	}
+}
+
 // BenchmarkAckDurable is acks=all in durable mode: producers that keep a number of batches in flight each.
 func BenchmarkAckDurable(b *testing.B) {
 	for _, c := range []struct{ producers, flight, size int }{{1, 1, 1 << 10}, {16, 1, 1 << 10}, {4, 100, 1 << 10}, {4, 100, 16 << 10}} {
