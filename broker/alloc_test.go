@@ -1,0 +1,121 @@
+//go:build !race
+
+package broker
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"cordwood/metadata"
+	"cordwood/protocol/record"
+)
+
+// frameOf is a request as bytes, to be sent again and again.
+func frameOf(q kmsg.Request) []byte {
+	b := binary.BigEndian.AppendUint16(make([]byte, 4), uint16(q.Key()))
+	b = binary.BigEndian.AppendUint16(b, uint16(q.GetVersion()))
+	b = binary.BigEndian.AppendUint32(b, 1)
+	b = kbin.AppendNullableString(b, kmsg.StringPtr("raw"))
+	if q.IsFlexible() {
+		b = append(b, 0)
+	}
+	b = q.AppendTo(b)
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	return b
+}
+
+// exchange sends a frame n times and reads the answers into buf, without an allocation of its own.
+func exchange(t testing.TB, c net.Conn, frame, buf []byte, n int) {
+	for range n {
+		if _, err := c.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, buf[:4]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, buf[:binary.BigEndian.Uint32(buf)]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// allocations is how many heap objects the whole process makes per exchange.
+func allocations(t testing.TB, c net.Conn, frame, buf []byte) float64 {
+	const n = 2000
+	exchange(t, c, frame, buf, n) // fills pools, buffers and maps
+	var before, after runtime.MemStats
+	runtime.GC()
+	exchange(t, c, frame, buf, n/4) // the pools again, after the collection
+	runtime.ReadMemStats(&before)
+	exchange(t, c, frame, buf, n)
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / n
+}
+
+func benchFetch(offset int64, most int32) []byte {
+	q := kmsg.NewPtrFetchRequest()
+	q.Version, q.ReplicaID, q.MaxBytes, q.SessionEpoch = 12, -1, most, -1
+	f := kmsg.NewFetchRequestTopic()
+	f.Topic = "t"
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch, p.LastFetchedEpoch = offset, most, -1, -1
+	f.Partitions = append(f.Partitions, p)
+	q.Topics = append(q.Topics, f)
+	return frameOf(q)
+}
+
+func batchOfSize(t testing.TB, records, size int) record.Batch {
+	b := record.NewBuilder(record.BuilderOptions{BaseTimestamp: 1})
+	for range records {
+		b.Append(1, nil, []byte(strings.Repeat("x", size)), nil)
+	}
+	batch, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return batch
+}
+
+func TestHotPathAllocatesNothing(t *testing.T) {
+	n := startNode(t, t.TempDir(), func(c *Config) {
+		c.Topic.TimestampBeforeMax = metadata.Millis(1<<63 - 1)
+	})
+	cl := n.client(kgo.DefaultProduceTopic("t"))
+	if err := cl.ProduceSync(testContext(t), kgo.StringRecord("first")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	cl.Close()
+	buf := make([]byte, 4<<20)
+	cases := map[string][]byte{
+		"produce, 1 record, acks=1":       frameOf(produceRequest("t", 1, 1000, batchOfSize(t, 1, 1000))),
+		"produce, 1,000 records, acks=1":  frameOf(produceRequest("t", 1, 1000, batchOfSize(t, 1000, 100))),
+		"produce, 1 record, acks=all":     frameOf(produceRequest("t", -1, 10000, batchOfSize(t, 1, 1000))),
+		"fetch, small, copied":            benchFetch(10, 4096),
+		"fetch, large, by sendfile":       benchFetch(10, 256<<10),
+		"fetch of nothing at the log end": nil,
+	}
+	for name, frame := range cases {
+		t.Run(name, func(t *testing.T) {
+			if frame == nil {
+				frame = benchFetch(n.b.partitions.Lookup([]byte("t"), 0).HighWatermark(), 4096)
+			}
+			c, err := net.Dial("tcp", n.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			// The heartbeat and the runtime make a few objects of their own meanwhile.
+			if got := allocations(t, c, frame, buf); got > 0.2 {
+				t.Errorf("%.2f allocations per request", got)
+			}
+		})
+	}
+}
