@@ -160,7 +160,10 @@ func (t *Tracker) diverges(f *Fetch) *Diverging {
 	switch {
 	case f.LastEpoch < 0: // an empty log agrees with every log
 		return nil
-	case f.EpochOfEnd < 0: // all that the sender has is older than the leader's log
+	case f.EpochOfEnd < 0: // the leader's log knows no epoch up to the sender's: it agrees with nothing it has
+		if f.Offset == f.Start {
+			return nil
+		}
 		return &Diverging{Epoch: unknown, End: f.Start}
 	case f.EpochOfEnd < f.LastEpoch, f.EndOfEpoch < f.Offset:
 		return &Diverging{Epoch: f.EpochOfEnd, End: f.EndOfEpoch}
