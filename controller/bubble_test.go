@@ -44,13 +44,13 @@ func TestFencingIsOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, config(vfs.NewMem(), "/raft"))
 		defer n.stop()
-		n.join(1, 1)
+		n.join(2, 1)
 		index := n.Image().Index()
 		began := time.Now()
 		if feed, err := n.Changes(ctx, index, time.Hour); err != nil || feed.Index == index {
 			t.Fatal(feed, err)
 		}
-		if took := time.Since(began); took < 3*time.Second || took > 3*time.Second+50*time.Millisecond || !n.Image().Broker(1).Fenced {
+		if took := time.Since(began); took < 3*time.Second || took > 3*time.Second+50*time.Millisecond || !n.Image().Broker(2).Fenced {
 			t.Fatal(took)
 		}
 	})
@@ -72,27 +72,65 @@ func TestANewControllerWaitsAFullSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()
 		n := start(t, config(mem, "/raft"))
-		n.join(1, 1)
+		n.join(2, 1)
 		n.stop()
 		time.Sleep(time.Hour)
 		n = start(t, config(mem, "/raft"))
 		defer n.stop()
 		time.Sleep(2900 * time.Millisecond)
-		if n.Image().Broker(1).Fenced {
+		if n.Image().Broker(2).Fenced {
 			t.Fatal("fenced for silence while there was nobody to speak to")
 		}
-		other := process(1, 9)
+		other := process(2, 9)
 		other.Dirs[0][5] = 7
 		_, err := n.RegisterBroker(ctx, other)
 		if r := decide.Refused(err); r == nil || r.Code != kerr.DuplicateBrokerRegistration {
 			t.Fatal(err)
 		}
 		time.Sleep(200 * time.Millisecond)
-		if !n.Image().Broker(1).Fenced {
+		if !n.Image().Broker(2).Fenced {
 			t.Fatal("never fenced")
 		}
 		if _, err := n.RegisterBroker(ctx, other); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+func TestALoneBrokerIsNotFencedByItsOwnProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, config(vfs.NewMem(), "/raft"))
+		defer n.stop()
+		n.join(1, 1)
+		n.mustCreate("t", 1)
+		time.Sleep(time.Minute) // starved, stopped, or busy recovering
+		if p := n.Image().Topic("t").Partitions[0]; n.Image().Broker(1).Fenced || p.LeaderEpoch != 0 {
+			t.Fatalf("%+v", p)
+		}
+		n.join(2, 2)
+		time.Sleep(time.Minute)
+		if !n.Image().Broker(1).Fenced || !n.Image().Broker(2).Fenced {
+			t.Fatal("silence counts where another broker could take over")
+		}
+	})
+}
+
+func TestAControllerThatWasStoppedItselfForgives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, config(vfs.NewMem(), "/raft"))
+		defer n.stop()
+		n.join(2, 1)
+		time.Sleep(2900 * time.Millisecond)
+		d := decider{n: n.Node}
+		d.forgive(time.Now().Add(-time.Second)) // woken a second too late
+		time.Sleep(2900 * time.Millisecond)
+		if n.Image().Broker(2).Fenced {
+			t.Fatal("fenced for a silence the controller could not have heard through")
+		}
+		d.forgive(time.Now()) // in time
+		time.Sleep(200 * time.Millisecond)
+		if !n.Image().Broker(2).Fenced {
+			t.Fatal("never fenced")
 		}
 	})
 }

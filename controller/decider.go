@@ -260,7 +260,11 @@ func (d *decider) next() *request {
 // fence decides what is due by the clock.
 func (d *decider) fence(r *round) {
 	d.n.sessions.mu.Lock()
-	out := decide.FenceExpired(r.scratch, d.n.sessions.s, time.Now())
+	now := time.Now()
+	if next, pending := d.n.sessions.s.NextDeadline(r.base); pending && !next.After(now) {
+		d.n.sessions.s.Vouch(r.base, d.n.cfg.NodeID, now)
+	}
+	out := decide.FenceExpired(r.base, d.n.sessions.s, now)
 	d.n.sessions.mu.Unlock()
 	if len(out.Changes) == 0 {
 		return

@@ -44,7 +44,14 @@
 //	C4  the node goes on from nothing but an empty directory or its own state: a log that is
 //	    gone, torn in the middle, or of another cluster stops it (Z29).
 //
-// Goroutines: raft's own, one for leadership and the decider (Run), one that waits for the
-// entry in flight. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window); nothing
-// waits under any of them. Not here: rules (controller/decide), wire formats (broker).
+// While there is one voter it leads at once (transport.leadAlone) and raft keeps the timing
+// of a network: short timeouts would only cost it a processor's two per cent at rest.
+//
+// Goroutines: raft's own; Run's, which is the decider's; one that passes on what other
+// voters ask; one per question raft has not answered yet. Run waits for all of them, but
+// not for those that hang in the kernel with a disk. Locks: fsm.mu (feed and image),
+// sessions.mu, store.mu (window), stable.mu, stream.mu, asking.mu; nothing waits under any
+// of them, and none is taken under another.
+//
+// Not here: rules (controller/decide), wire formats and authentication (broker).
 package controller

@@ -25,7 +25,7 @@ type FeedEntry struct {
 
 const (
 	feedEntries = 4096
-	feedBytes   = 8 << 20
+	feedBytes   = 1 << 20 // encoded; facts in memory are several times larger
 )
 
 // ring keeps the newest entries, bounded in number and bytes.

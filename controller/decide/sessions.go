@@ -42,6 +42,21 @@ func (s *Sessions) Touch(id metadata.NodeID, index uint64, now time.Time) {
 	b.until, b.index = now.Add(s.timeout), max(b.index, index)
 }
 
+// Vouch renews the session of the broker that lives in the controller's own process, as
+// long as no other broker could take over: the process is alive, or nobody would ask, and
+// fencing the only broker would take its partitions away and give them to nobody.
+func (s *Sessions) Vouch(img *metadata.Image, self metadata.NodeID, now time.Time) {
+	if b := img.Broker(self); b == nil || b.Fenced {
+		return
+	}
+	for b := range img.Brokers() {
+		if b.ID != self && !b.Fenced {
+			return
+		}
+	}
+	s.of(self).until = now.Add(s.timeout)
+}
+
 // Alive reports whether the broker was heard of within a session.
 func (s *Sessions) Alive(id metadata.NodeID, now time.Time) bool {
 	b := s.brokers[id]
