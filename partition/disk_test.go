@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"cordwood/metadata"
 	"cordwood/segment/vfs"
@@ -302,4 +304,94 @@ func faultRun(t *testing.T, n int64, errno error) int64 {
 		w.crash()
 	}
 	return fault.Count()
+}
+
+func TestStuckCheckpointTakesTheDirectoryOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMoody()
+		w := newWorld(t, disk).run()
+		p := w.pageCache()
+		produce(p, 1, batch(1, "x"))
+		release := make(chan struct{})
+		disk.become(func(op vfs.Op) vfs.Verdict {
+			if strings.Contains(op.Name, "checkpoint") {
+				return vfs.Verdict{Stuck: release}
+			}
+			return vfs.Verdict{}
+		})
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if w.set.Directories()[0].Err == nil {
+			t.Error("still online")
+		}
+		close(release)
+		w.crash()
+	})
+}
+
+// A full disk and a thousand producers: the log gets a line a second, not one an append.
+func TestComplaintsAreRateLimited(t *testing.T) {
+	core, lines := observer.New(zap.WarnLevel)
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMoody()
+		w := newWorld(t, disk, func(c *Config) { c.Log = zap.New(core) }).run()
+		p := w.pageCache()
+		produce(p, 1, batch(1, "x"))
+		disk.become(func(op vfs.Op) vfs.Verdict {
+			if op.Kind == vfs.OpWrite {
+				return vfs.Verdict{Err: syscall.ENOSPC}
+			}
+			return vfs.Verdict{}
+		})
+		for range 3 {
+			for range 1000 {
+				produce(p, 1, batch(1, "y"))
+			}
+			time.Sleep(time.Second)
+		}
+		w.crash()
+	})
+	full := lines.FilterMessage("disk is full, append refused").All()
+	if len(full) != 3 || full[1].ContextMap()["silenced"] != int64(999) {
+		t.Errorf("%d lines: %v", len(full), full)
+	}
+}
+
+func TestReadErrorConcernsTheRangeOnly(t *testing.T) {
+	disk := newMoody()
+	w := newWorld(t, disk).run()
+	defer w.crash()
+	p := w.one()
+	for range 200 {
+		w.acked(p, sized(1000))
+	}
+	disk.become(func(op vfs.Op) vfs.Verdict {
+		if op.Kind == vfs.OpRead && strings.HasSuffix(op.Name, ".log") {
+			return vfs.Verdict{Err: syscall.EIO}
+		}
+		return vfs.Verdict{}
+	})
+	damaged := func(err error) bool {
+		return errors.Is(err, kerr.KafkaStorageError) || errors.Is(err, kerr.CorruptMessage)
+	}
+	if _, err := p.ListOffset(MaxTimestampOffset, false, -1); !damaged(err) {
+		t.Errorf("look-up by time: %v", err)
+	}
+	var out ReadResult
+	p.Read(ReadRequest{Offset: 77, LeaderEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1, Whole: true}, &out)
+	if out.Err != nil && !damaged(out.Err) {
+		t.Errorf("read: %v", out.Err)
+	}
+	out.Slice.Release()
+	if n := w.set.Stats().Dirs[0].ReadErrors; n == 0 {
+		t.Error("not counted")
+	}
+	if role, _ := p.Role(); role != Leader {
+		t.Errorf("role %s", role)
+	}
+	disk.heal()
+	w.acked(p, batch(1, "x"))
+	if got := w.read(p, 0); len(got) != 201 {
+		t.Errorf("%d records", len(got))
+	}
 }

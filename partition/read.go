@@ -99,12 +99,13 @@ func (p *Partition) readFailed(err error) *kerr.Error {
 		return nil
 	case errors.Is(err, segment.ErrOutOfRange): // trimmed since we looked
 		return kerr.OffsetOutOfRange
-	case errors.Is(err, segment.ErrCorrupt):
-		return kerr.CorruptMessage
 	case errors.Is(err, segment.ErrClosed):
 		return kerr.NotLeaderForPartition
 	}
 	p.dir.readFailed(p, err)
+	if errors.Is(err, segment.ErrCorrupt) {
+		return kerr.CorruptMessage
+	}
 	return kerr.KafkaStorageError
 }
 

@@ -380,3 +380,54 @@ func TestLogWithoutTopicIDIsNotServed(t *testing.T) {
 	}
 	w.crash()
 }
+
+func TestCloseThatIsCutShortLeavesNoCleanFiles(t *testing.T) {
+	mem := vfs.NewMem()
+	w := newWorld(t, mem).run()
+	w.acked(w.one(), batch(1, "x"))
+	w.halt()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := w.set.Close(ctx, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	if w.exists("/data/cordwood-clean") || w.exists("/data/.kafka_cleanshutdown") {
+		t.Error("clean-shutdown files")
+	}
+	w.reopen(mem)
+	w.settle()
+	if got := w.read(w.get("t", 0), 0); len(got) != 1 {
+		t.Errorf("read %q", got)
+	}
+	w.crash()
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for name, c := range map[string]Config{"no directory": {Self: 1}, "no id": {Self: -1, Dirs: []string{"/data"}}} {
+		c.FS = vfs.NewMem()
+		if _, err := Open(c); err == nil {
+			t.Errorf("%s: opens", name)
+		}
+	}
+	fault := vfs.NewFault(vfs.NewMem(), func(op vfs.Op) vfs.Verdict {
+		if op.Kind == vfs.OpReadDir {
+			return vfs.Verdict{Err: os.ErrPermission}
+		}
+		return vfs.Verdict{}
+	})
+	if _, err := Open(Config{Self: 1, Dirs: []string{"/data"}, FS: fault}); err == nil {
+		t.Error("opens although no directory can be read")
+	}
+}
+
+func FuzzDirectoryName(f *testing.F) {
+	for _, s := range []string{"t-0", "a-b-12", "t-01", "-0", "t-2147483648", "__consumer_offsets-49"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		topic, index, ok := parseDirectory(name)
+		if ok && (directoryName(topic, index) != name || index < 0 || metadata.ValidTopicName(topic) != nil) {
+			t.Errorf("%q is taken for %q, %d", name, topic, index)
+		}
+	})
+}
