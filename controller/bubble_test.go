@@ -135,6 +135,34 @@ func TestAControllerThatWasStoppedItselfForgives(t *testing.T) {
 	})
 }
 
+func TestTheLogStaysShortByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(vfs.NewMem(), "/raft")
+		cfg.SegmentBytes, cfg.Trailing, cfg.SnapshotAfter = 8<<10, 50, 200
+		n := start(t, cfg)
+		epoch := n.join(1, 1)
+		for range 5 {
+			for range 300 {
+				if err := allocate(n, epoch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Minute)
+		}
+		first, _ := n.store.FirstIndex()
+		last, _ := n.store.LastIndex()
+		if last-first > 150 || n.store.log.Segments() > 3 {
+			t.Fatalf("entries %d to %d in %d files", first, last, n.store.log.Segments())
+		}
+		n.stop()
+		n = start(t, cfg)
+		defer n.stop()
+		if n.Image().NextProducerID() != 1_500_000 {
+			t.Fatal(n.Image().NextProducerID())
+		}
+	})
+}
+
 func TestAStopEndsEveryWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, config(vfs.NewMem(), "/raft"))

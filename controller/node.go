@@ -37,8 +37,8 @@ type Config struct {
 	Rules          *decide.Rules // settings that decisions need
 	SessionTimeout time.Duration // of brokers; default 3 s
 	DiskStall      time.Duration // default 5 s: a write that takes longer ends the node (R17)
-	Trailing       uint64        // entries kept behind a snapshot; default 10240
-	SnapshotAfter  uint64        // entries that make a snapshot due; default 8192
+	Trailing       uint64        // entries kept behind a snapshot; default 2048
+	SnapshotAfter  uint64        // entries that make a snapshot due; default 2048
 	SegmentBytes   int64         // size of the log's files; default 16 MiB
 
 	// Dial opens a raft stream to another voter; nil: there is none.
@@ -65,10 +65,10 @@ func (c *Config) fill() error {
 		c.DiskStall = 5 * time.Second
 	}
 	if c.Trailing == 0 {
-		c.Trailing = 10240
+		c.Trailing = 2048
 	}
 	if c.SnapshotAfter == 0 {
-		c.SnapshotAfter = 8192
+		c.SnapshotAfter = 2048
 	}
 	if c.SegmentBytes == 0 {
 		c.SegmentBytes = 16 << 20
@@ -218,6 +218,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(strconv.Itoa(int(n.cfg.NodeID)))
 	c.TrailingLogs, c.SnapshotThreshold = n.cfg.Trailing, n.cfg.SnapshotAfter
+	c.SnapshotInterval = 30 * time.Second // at most twice that between two looks
 	c.NoLegacyTelemetry = true
 	c.Logger = newLogger(n.log)
 	return c
