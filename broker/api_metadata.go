@@ -87,7 +87,10 @@ func (b *Broker) createMissing(ctx context.Context, q *kmsg.MetadataRequest) {
 	var missing []string
 	for i := range q.Topics {
 		name := q.Topics[i].Topic
-		if name != nil && img.Topic(*name) == nil && metadata.ValidTopicName(*name) == nil {
+		if name == nil || metadata.InternalTopic(*name) && *name != offsetsTopic {
+			continue // a client does not make internal topics of features that are not there (bad input 127)
+		}
+		if img.Topic(*name) == nil && metadata.ValidTopicName(*name) == nil {
 			missing = append(missing, *name)
 		}
 	}

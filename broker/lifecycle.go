@@ -100,6 +100,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	case failure = <-b.fatal:
 	case m := <-rs.failed:
 		failure = fmt.Errorf("%s ended: %w", m.name, m.err)
+		if errors.Is(m.err, controller.ErrForeign) {
+			failure = fmt.Errorf("%w: %w", ErrConfig, failure)
+		}
 		if errors.Is(m.err, controller.ErrDiskStalled) || errors.Is(m.err, controller.ErrDiskFailed) {
 			failure = fmt.Errorf("%w: %w", ErrDisk, failure)
 		}

@@ -69,7 +69,7 @@ var house = architecture{
 		{"github.com/spf13/cobra", []string{"cmd/broker"}},
 		{"github.com/hashicorp/raft", []string{"controller"}},
 		{"github.com/hashicorp/go-hclog", []string{"controller"}},
-		{"github.com/fxamacker/cbor/v2", []string{"metadata", "controller", "broker/peer"}},
+		{"github.com/fxamacker/cbor/v2", []string{"metadata", "controller", "broker", "broker/peer"}},
 		{"github.com/klauspost/compress", []string{"protocol/compress"}},
 		{"github.com/pierrec/lz4/v4", []string{"protocol/compress"}},
 		{"github.com/prometheus/client_golang", []string{"broker"}},
