@@ -18,7 +18,7 @@ type Key struct {
 	Doc       string
 	Sensitive bool
 	Status    KeyStatus
-	Brokers   []string // of a topic's config: the broker keys that give its default, the first one set counts
+	Brokers   []string                            // of a topic's config: the broker keys that give its default, the first one set counts
 	apply     func(c *Config, value string) error // nil: checked by its type only
 }
 
@@ -126,6 +126,9 @@ func SuggestTopicKey(name string) string {
 
 func nearest(name string, known iter.Seq[string]) string {
 	best, least := "", len(name)/3+1
+	if len(name) > 100 { // no typing error of a key, and the comparison costs its length
+		return ""
+	}
 	for k := range known {
 		if d := distance(name, k); d < least {
 			best, least = k, d

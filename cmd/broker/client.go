@@ -1,4 +1,142 @@
 package main
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
 // defaultBrokers is where a broker on this machine listens when it was told nothing.
 const defaultBrokers = "127.0.0.1:9092"
+
+// adminWait is how long a command waits for the answer to a request before it gives up.
+const adminWait = 30 * time.Second
+
+// clientFlags are the flags of every command that talks to a broker.
+type clientFlags struct {
+	brokers []string
+	format  string
+}
+
+func (f *clientFlags) register(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringSliceVarP(&f.brokers, "brokers", "b", []string{defaultBrokers}, "`host:port` of a broker, or several with commas")
+	cmd.PersistentFlags().StringVar(&f.format, "format", "table", "output: table or json")
+}
+
+// client connects, so that a broker that cannot be reached is explained before anything is asked of it.
+func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	if f.format != "table" && f.format != "json" {
+		return nil, usageErrorf("--format %q: use table or json", f.format)
+	}
+	for i, b := range f.brokers {
+		if b = strings.TrimSpace(b); !strings.Contains(strings.TrimPrefix(b, "["), ":") {
+			b += ":9092"
+		}
+		f.brokers[i] = b
+	}
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(f.brokers...), kgo.ClientID("cordwood-cli"),
+		kgo.MetadataMinAge(10 * time.Millisecond), // a topic made a moment ago is found at once
+		kgo.RetryBackoffFn(func(tries int) time.Duration { return min(time.Duration(tries)*20*time.Millisecond, time.Second) }),
+	}, opts...)...)
+	if err != nil {
+		return nil, usageErrorf("%w", err)
+	}
+	ping, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := cl.Ping(ping); err != nil {
+		cl.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, diagnose(f.brokers, err)
+	}
+	return cl, nil
+}
+
+// admin runs f with an admin client; all of it must be done within adminWait.
+func (f *clientFlags) admin(cmd *cobra.Command, do func(ctx context.Context, adm *kadm.Client) error) error {
+	return interruptible(cmd, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, adminWait)
+		defer cancel()
+		cl, err := f.client(ctx)
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		adm := kadm.NewClient(cl)
+		adm.SetTimeoutMillis(int32(adminWait.Milliseconds()))
+		err = do(ctx, adm)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("no answer from %s within %s; is the broker overloaded or just starting? Try again", strings.Join(f.brokers, ","), adminWait)
+		}
+		return err
+	})
+}
+
+// interruptible gives a command a context that ends with SIGINT or SIGTERM; a second signal ends the process.
+func interruptible(cmd *cobra.Command, do func(ctx context.Context) error) error {
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop()
+	}()
+	return do(ctx)
+}
+
+// refused turns a broker's answer into what the user is told: the subject, the reason and, where there is one, the
+// next step.
+func refused(subject string, err error, message string) error {
+	if err == nil {
+		return nil
+	}
+	reason := err.Error()
+	if k := new(kerr.Error); errors.As(err, &k) {
+		reason = fmt.Sprintf("%s (%s)", strings.TrimSuffix(k.Description, "."), k.Message)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) { // Kafka's words say nothing to a user
+			reason = "there is none of this name (" + k.Message + ")"
+		}
+	}
+	if message != "" {
+		reason = message
+	}
+	if step := nextStep(err); step != "" {
+		reason = strings.TrimSuffix(reason, ".") + "; " + step
+	}
+	return fmt.Errorf("%s: %s", subject, reason)
+}
+
+func nextStep(err error) string {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
+		return "see `cordwood topic list`, or make it with `cordwood topic create`"
+	case errors.Is(err, kerr.TopicAlreadyExists):
+		return "see `cordwood topic describe`"
+	case errors.Is(err, kerr.InvalidConfig):
+		return "see `cordwood config explain`"
+	case errors.Is(err, kerr.InvalidReplicationFactor):
+		return "ask for no more replicas than there are brokers"
+	case errors.Is(err, kerr.NonEmptyGroup):
+		return "stop its members first; `cordwood group describe` lists them"
+	case errors.Is(err, kerr.GroupIDNotFound):
+		return "see `cordwood group list`"
+	case errors.Is(err, kerr.MessageTooLarge):
+		return "raise max.message.bytes of the topic, or send less"
+	}
+	return ""
+}

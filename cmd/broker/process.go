@@ -7,14 +7,18 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
 	"cordwood/broker"
 )
 
+// oneSignal is the time within which two signals are one: a supervisor signals the process and then its group.
+const oneSignal = 200 * time.Millisecond
+
 // untilSignal is a context that ends with SIGTERM or SIGINT, or with an error on failed. The stop that follows is
-// orderly; a second signal ends the process where it stands, which loses nothing that was acknowledged. SIGHUP, which
+// orderly; a later SIGINT ends the process where it stands, which loses nothing that was acknowledged. SIGHUP, which
 // a terminal sends when it goes, does nothing.
 func untilSignal(log *zap.Logger, failed chan error) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -23,18 +27,20 @@ func untilSignal(log *zap.Logger, failed chan error) (ctx context.Context, relea
 	released, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		var asked time.Time
 		for {
 			select {
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
 					log.Info("SIGHUP: nothing to reload")
-				case ctx.Err() != nil:
-					log.Warn("second signal: stopping at once, the next start recovers")
-					os.Exit(exitFailed)
-				default:
+				case asked.IsZero():
+					asked = time.Now()
 					log.Info("stopping", zap.String("signal", s.String()))
 					cancel()
+				case s == syscall.SIGINT && time.Since(asked) > oneSignal:
+					log.Warn("interrupted again: stopping at once, the next start recovers")
+					os.Exit(exitFailed)
 				}
 			case err := <-failed:
 				log.Error("stopping", zap.Error(err))

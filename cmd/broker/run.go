@@ -47,6 +47,7 @@ func usageErrorf(format string, args ...any) error {
 func run(t *terminal, args []string) int {
 	root := rootCommand(t)
 	root.SetArgs(args)
+	plainUsage(root)
 	cmd, err := root.ExecuteC()
 	if err == nil {
 		return 0
@@ -72,25 +73,44 @@ func rootCommand(t *terminal) *cobra.Command {
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
-	root.AddCommand(devCommand(t), serveCommand(t), versionCommand(t))
+	root.AddCommand(devCommand(t), serveCommand(t), topicCommand(t), produceCommand(t), consumeCommand(t), groupCommand(t),
+		logCommand(t), configCommand(t), versionCommand(t))
 	return root
+}
+
+// plainUsage keeps "[flags]" out of the usage lines; they say themselves what there is.
+func plainUsage(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	for _, c := range cmd.Commands() {
+		plainUsage(c)
+	}
 }
 
 // family is a command that only has commands below it; by itself, or with an unknown one, it is wrong usage.
 func family(name, short string) *cobra.Command {
 	return &cobra.Command{
-		Use: name, Short: short, Args: cobra.ArbitraryArgs,
+		Use: name + " COMMAND", Short: short, Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			there := strings.Join(names(cmd), ", ")
 			if len(args) == 0 {
-				return usageErrorf("%s: which command? There are: %s", cmd.CommandPath(), strings.Join(names(cmd), ", "))
+				return usageErrorf("which command? There are: %s", there)
 			}
-			cmd.SuggestionsMinimumDistance = 2
-			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-				return usageErrorf("%s has no command %q; did you mean %s?", cmd.CommandPath(), args[0], s[0])
+			if s := suggest(cmd, args[0]); s != "" {
+				return usageErrorf("there is no command %q; did you mean %s?", args[0], s)
 			}
-			return usageErrorf("%s has no command %q; there are: %s", cmd.CommandPath(), args[0], strings.Join(names(cmd), ", "))
+			return usageErrorf("there is no command %q; there are: %s", args[0], there)
 		},
 	}
+}
+
+// suggest is the command that a wrong name is nearest to.
+func suggest(cmd *cobra.Command, name string) string {
+	for cmd.SuggestionsMinimumDistance = 1; cmd.SuggestionsMinimumDistance <= 2; cmd.SuggestionsMinimumDistance++ {
+		if s := cmd.SuggestionsFor(name); len(s) > 0 {
+			return s[0]
+		}
+	}
+	return ""
 }
 
 func names(cmd *cobra.Command) []string {
