@@ -37,6 +37,8 @@ func (b *Broker) dispatchTable() map[int16]*api {
 		37:             blocking(b.createPartitions),
 		42:             blocking(b.deleteGroups),
 		44:             blocking(b.incrementalAlterConfigs),
+		45:             blocking(b.alterPartitionReassignments),
+		46:             inline(b.listPartitionReassignments),
 		47:             blocking(b.offsetDelete),
 		60:             inline(b.describeCluster),
 		61:             inline(b.describeProducers),

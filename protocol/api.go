@@ -11,36 +11,38 @@ type Key int16
 // The keys we serve. 20000 and up are our own messages: Kafka's framing, version
 // 0, CBOR bodies, on the internal listener only.
 const (
-	Produce                 Key = 0
-	Fetch                   Key = 1
-	ListOffsets             Key = 2
-	Metadata                Key = 3
-	OffsetCommit            Key = 8
-	OffsetFetch             Key = 9
-	FindCoordinator         Key = 10
-	JoinGroup               Key = 11
-	Heartbeat               Key = 12
-	LeaveGroup              Key = 13
-	SyncGroup               Key = 14
-	DescribeGroups          Key = 15
-	ListGroups              Key = 16
-	ApiVersions             Key = 18
-	CreateTopics            Key = 19
-	DeleteTopics            Key = 20
-	DeleteRecords           Key = 21
-	InitProducerID          Key = 22
-	OffsetForLeaderEpoch    Key = 23
-	DescribeConfigs         Key = 32
-	AlterConfigs            Key = 33
-	DescribeLogDirs         Key = 35
-	CreatePartitions        Key = 37
-	DeleteGroups            Key = 42
-	IncrementalAlterConfigs Key = 44
-	OffsetDelete            Key = 47
-	DescribeCluster         Key = 60
-	DescribeProducers       Key = 61
-	ListConfigResources     Key = 74
-	DescribeTopicPartitions Key = 75
+	Produce                     Key = 0
+	Fetch                       Key = 1
+	ListOffsets                 Key = 2
+	Metadata                    Key = 3
+	OffsetCommit                Key = 8
+	OffsetFetch                 Key = 9
+	FindCoordinator             Key = 10
+	JoinGroup                   Key = 11
+	Heartbeat                   Key = 12
+	LeaveGroup                  Key = 13
+	SyncGroup                   Key = 14
+	DescribeGroups              Key = 15
+	ListGroups                  Key = 16
+	ApiVersions                 Key = 18
+	CreateTopics                Key = 19
+	DeleteTopics                Key = 20
+	DeleteRecords               Key = 21
+	InitProducerID              Key = 22
+	OffsetForLeaderEpoch        Key = 23
+	DescribeConfigs             Key = 32
+	AlterConfigs                Key = 33
+	DescribeLogDirs             Key = 35
+	CreatePartitions            Key = 37
+	DeleteGroups                Key = 42
+	IncrementalAlterConfigs     Key = 44
+	AlterPartitionReassignments Key = 45
+	ListPartitionReassignments  Key = 46
+	OffsetDelete                Key = 47
+	DescribeCluster             Key = 60
+	DescribeProducers           Key = 61
+	ListConfigResources         Key = 74
+	DescribeTopicPartitions     Key = 75
 
 	RaftStream    Key = 20000 // after its answer the connection is raft's byte stream
 	FetchMetadata Key = 20001 // the metadata feed
@@ -110,6 +112,8 @@ var table = []API{
 	row(CreatePartitions, "CreatePartitions", 0, 3, 2, FrameAdmin),
 	row(DeleteGroups, "DeleteGroups", 0, 3, 2, FrameAdmin),
 	row(IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1, FrameAdmin),
+	row(AlterPartitionReassignments, "AlterPartitionReassignments", 0, 1, 0, FrameAdmin),
+	row(ListPartitionReassignments, "ListPartitionReassignments", 0, 0, 0, FrameAdmin),
 	row(OffsetDelete, "OffsetDelete", 0, 0, -1, FrameAdmin),
 	row(DescribeCluster, "DescribeCluster", 0, 2, 0, FrameAdmin),
 	row(DescribeProducers, "DescribeProducers", 0, 0, 0, FrameAdmin),

@@ -91,6 +91,11 @@ var schemas = compileAll(map[Key]string{
 	IncrementalAlterConfigs: `
 		Resources:[ ResourceType:int8  ResourceName:string  Configs:[ Name:string  Op:int8  Value:string? ] ]
 		ValidateOnly:bool`,
+	AlterPartitionReassignments: `
+		TimeoutMillis:int32  AllowReplicationFactorChange:bool/1+
+		Topics:[ Topic:string  Partitions:[ Partition:int32  Replicas:[int32]? ] ]`,
+	ListPartitionReassignments: `
+		TimeoutMillis:int32  Topics:[ Topic:string  Partitions:[int32] ]?`,
 	OffsetDelete: `
 		Group:string  Topics:[ Topic:string  Partitions:[ Partition:int32 ] ]`,
 	DescribeCluster: `

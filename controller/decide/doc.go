@@ -15,6 +15,8 @@
 //	     live members of the ELR; never the last known leader.
 //	R11  recovery: in durable mode the first returning member of lastKnownElr; in page-cache
 //	     mode only when there is nobody else to ask.
+//	R13  reassignment: the target and those who leave are the replicas until all who come are in
+//	     sync; a cancel restores; both are changes of the partition record alone.
 //	Z35  min.insync.replicas is part of the partition record; changing it is a change of
 //	     every such partition, with a new partition epoch.
 //

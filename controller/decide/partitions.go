@@ -128,16 +128,8 @@ func (m *maker) placed(index int32, factor int) (metadata.Partition, *Refusal) {
 // assigned takes the replicas as asked; factor is that of the other partitions, 0 if this
 // is the first.
 func (m *maker) assigned(index int32, replicas []metadata.NodeID, factor int) (metadata.Partition, *Refusal) {
-	if len(replicas) == 0 {
-		return metadata.Partition{}, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes an empty replica list.")
-	}
-	for i, n := range replicas {
-		if m.img.Broker(n) == nil {
-			return metadata.Partition{}, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", n)
-		}
-		if slices.Contains(replicas[:i], n) {
-			return metadata.Partition{}, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", n)
-		}
+	if err := checkAssignment(m.img, replicas); err != nil {
+		return metadata.Partition{}, err
 	}
 	if factor > 0 && len(replicas) != factor {
 		return metadata.Partition{}, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).",
@@ -172,7 +164,7 @@ func refit(t *metadata.Topic, config *metadata.TopicConfig) []metadata.Change {
 	var out []metadata.Change
 	for n, old := range t.Partitions {
 		p := *old
-		p.MinISR, p.Durable = config.EffectiveMinISR(len(p.Replicas)), config.FlushBeforeAck
+		p.MinISR, p.Durable = config.EffectiveMinISR(settled(&p)), config.FlushBeforeAck
 		p.Relaxed = p.Relaxed || !p.Durable
 		complete(&p)
 		if c := settle(t, int32(n), p); c != nil {
