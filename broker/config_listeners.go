@@ -24,11 +24,8 @@ func isInternal(kind protocol.Listener) bool { return kind&protocol.Internal != 
 
 // resolveListeners turns the texts into addresses.
 func (c *Config) resolveListeners(settings map[string]Setting, refuse func(key, reason, advice string)) {
-	if c.listenersText == "" && c.advertisedText == "" && c.protocolsText == "" {
-		return
-	}
 	var listeners []ListenerConfig
-	if c.listenersText == "" {
+	if _, set := settings["listeners"]; !set {
 		listeners = []ListenerConfig{{Name: "PLAINTEXT", Addr: ":9092"}}
 	}
 	for name, addr := range splitListeners(c.listenersText) {
@@ -36,11 +33,21 @@ func (c *Config) resolveListeners(settings map[string]Setting, refuse func(key, 
 			refuse("listeners", fmt.Sprintf("%q is no NAME://host:port", name+"://"+addr), "write for example PLAINTEXT://:9092")
 			return
 		}
-		if slices.ContainsFunc(listeners, func(l ListenerConfig) bool { return l.Name == name }) {
-			refuse("listeners", "listener "+name+" is named twice", "give each listener a name of its own")
-			return
+		for _, l := range listeners {
+			if l.Name == name {
+				refuse("listeners", "listener "+name+" is named twice", "give each listener a name of its own")
+				return
+			}
+			if samePort(l.Addr, addr) {
+				refuse("listeners", l.Name+" and "+name+" have the same port", "give each listener a port of its own")
+				return
+			}
 		}
 		listeners = append(listeners, ListenerConfig{Name: name, Addr: addr})
+	}
+	if len(listeners) == 0 {
+		refuse("listeners", "no listener", "write for example PLAINTEXT://:9092")
+		return
 	}
 	protocols := c.protocols()
 	for i := range listeners {
@@ -130,6 +137,21 @@ func splitListeners(text string) func(yield func(name, addr string) bool) {
 	}
 }
 
+// samePort says whether two addresses cannot both be bound.
+func samePort(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	return hostA == hostB || everywhere(hostA) || everywhere(hostB)
+}
+
+func everywhere(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
 // checkAddr refuses what is no host:port. An address to bind may have no host; one to advertise must be dialable.
 func checkAddr(addr string, bind bool) error {
 	host, port, err := net.SplitHostPort(addr)
@@ -139,8 +161,7 @@ func checkAddr(addr string, bind bool) error {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 && !bind {
 		return fmt.Errorf("port %q is no number from 1 to 65535", port)
 	}
-	ip := net.ParseIP(host)
-	if !bind && (host == "" || ip != nil && ip.IsUnspecified()) {
+	if !bind && everywhere(host) {
 		return fmt.Errorf("%q is no address a client can dial", addr)
 	}
 	return nil

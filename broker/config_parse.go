@@ -19,20 +19,21 @@ type ConfigError struct {
 }
 
 func (e *ConfigError) Error() string {
-	where := "command line"
-	if e.Setting.File != "" && e.Setting.Line > 0 {
-		where = fmt.Sprintf("%s:%d", e.Setting.File, e.Setting.Line)
-	} else if e.Setting.File != "" {
-		where = e.Setting.File
-	}
-	text := fmt.Sprintf("%s: %s: %s", where, e.Key, e.Reason)
+	text := e.Key
 	if e.Setting.Value != "" && !sensitive(e.Key) {
-		text = fmt.Sprintf("%s: %s=%s: %s", where, e.Key, e.Setting.Value, e.Reason)
+		text += "=" + e.Setting.Value
 	}
+	text += ": " + e.Reason
 	if e.Advice != "" {
 		text += "; " + e.Advice
 	}
-	return text
+	switch {
+	case e.Setting.File == "": // not set: the trouble is with the default, or with another key
+		return text
+	case e.Setting.Line == 0:
+		return e.Setting.File + ": " + text
+	}
+	return fmt.Sprintf("%s:%d: %s", e.Setting.File, e.Setting.Line, text)
 }
 
 func (e *ConfigError) Unwrap() error { return ErrConfig }

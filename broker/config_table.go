@@ -32,22 +32,25 @@ func processKeys() []Key {
 			apply: listTo(func(c *Config) *[]string { return &c.Voters })},
 		{Name: "controller.quorum.bootstrap.servers", Type: tList, Doc: "Addresses at which controllers can be found. One node has itself."},
 		{Name: "controller.listener.names", Type: tList, Default: "CONTROLLER", Doc: "Listeners of the controller.",
-			apply: listTo(func(c *Config) *[]string { return &c.controllerListeners })},
+			apply: func(c *Config, v string) error {
+				c.controllerListeners = metadata.SplitList(strings.ToUpper(v)) // names of listeners have no case
+				return nil
+			}},
 		{Name: "inter.broker.listener.name", Type: tString, Doc: "Listener that brokers use among themselves; default: the controller listener, else the first.",
-			apply: textTo(func(c *Config) *string { return &c.interBroker })},
+			apply: func(c *Config, v string) error { c.interBroker = strings.ToUpper(v); return nil }},
 		{Name: "security.inter.broker.protocol", Type: tString, Default: "PLAINTEXT", Doc: "Protocol between brokers; PLAINTEXT until TLS is served.", apply: onlyPlaintext},
 		{Name: "listeners", Type: tList, Default: "PLAINTEXT://:9092", Doc: "Addresses to serve, as NAME://host:port,… An empty host means all interfaces.",
 			apply: textTo(func(c *Config) *string { return &c.listenersText })},
 		{Name: "advertised.listeners", Type: tList, Default: "auto", Doc: "Addresses told to clients, as NAME://host:port,…; auto: the address by which the client came in.",
 			apply: textTo(func(c *Config) *string { return &c.advertisedText })},
-		{Name: "listener.security.protocol.map", Type: tList, Default: "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT", Doc: "Protocol of each listener, as NAME:PROTOCOL,…",
+		{Name: "listener.security.protocol.map", Type: tList, Default: "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT", Doc: "Protocol of each listener, as NAME:PROTOCOL, and so on.",
 			apply: textTo(func(c *Config) *string { return &c.protocolsText })},
 		{Name: "broker.rack", Type: tString, Doc: "Rack of this broker.", apply: textTo(func(c *Config) *string { return &c.Rack })},
 		{Name: "log.dirs", Type: tList, Default: "./cordwood-data", Doc: "Data directories.",
 			apply: listTo(func(c *Config) *[]string { return &c.LogDirs })},
 		{Name: "log.dir", Type: tString, Doc: "Data directory, if log.dirs is not set.",
 			apply: textTo(func(c *Config) *string { return &c.logDir })},
-		{Name: "metadata.log.dir", Type: tString, Doc: "Not supported: the controller's log is kept in the first of log.dirs.", Status: Rejected},
+		{Name: "metadata.log.dir", Type: tString, Doc: "Not supported: the controller's log is kept in the first of log.dirs.", Status: Rejected, apply: refuse},
 		{Name: "cordwood.http.listener", Type: tString, Default: "127.0.0.1:9644", Doc: "Address of /metrics, /livez and /readyz; none: not served.",
 			apply: func(c *Config, v string) error {
 				if c.HTTPAddr = v; strings.EqualFold(v, "none") {
@@ -227,9 +230,10 @@ func dedupe(in []Key) []Key {
 	return out
 }
 
+func refuse(*Config, string) error { return errors.New("not supported by this version; remove it") }
+
 // rejectedKeys would be unsafe to ignore: whoever sets one expects protection that this version does not give.
 func rejectedKeys() []Key {
-	refuse := func(*Config, string) error { return errors.New("not supported by this version; remove it") }
 	var out []Key
 	for _, name := range []string{
 		"authorizer.class.name", "super.users", "allow.everyone.if.no.acl.found", "ssl.client.auth", "ssl.keystore.location", "ssl.keystore.password",
