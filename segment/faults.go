@@ -1,10 +1,13 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -12,8 +15,8 @@ import (
 )
 
 // A .fault file beside a segment remembers which of its ranges are damaged, so that a later recovery, which does not read
-// below the recovery point, neither serves nor cuts them. A checkpoint of lines "from to position position"; it goes with
-// the segment.
+// below the recovery point, neither serves nor cuts them. A checkpoint of lines "from to position position", and a last
+// line with the CRC-32C of the others in hex, for it overrules what the log says. It goes with the segment.
 
 func (l *Log) readFaults(base int64, aux map[string]bool) ([]fault, error) {
 	name := fileName(l.dir, base, faultSuffix)
@@ -40,9 +43,13 @@ func (l *Log) readFaults(base int64, aux map[string]bool) ([]fault, error) {
 }
 
 func decodeFaults(b []byte) ([]fault, error) {
+	body, sum, _ := bytes.Cut(b, []byte("crc "))
+	if want, err := strconv.ParseUint(strings.TrimSpace(string(sum)), 16, 32); err != nil || uint32(want) != checksum(body) {
+		return nil, errors.New("checksum")
+	}
 	var faults []fault
 	last := fault{}
-	err := decodeCheckpoint(b, 4, func(f []string) error {
+	err := decodeCheckpoint(body, 4, func(f []string) error {
 		var n [4]int64
 		for i := range n {
 			v, err := parseInt(f[i], 64)
@@ -52,7 +59,7 @@ func decodeFaults(b []byte) ([]fault, error) {
 			n[i] = v
 		}
 		x := fault{n[0], n[1], n[2], n[3]}
-		if x.from < last.to || x.to <= x.from || x.fromPos < last.toPos || x.toPos < x.fromPos {
+		if x.from < last.to || x.to < x.from || x.fromPos < last.toPos || x.toPos < x.fromPos {
 			return fmt.Errorf("range %v after %v", x, last)
 		}
 		faults, last = append(faults, x), x
@@ -62,9 +69,13 @@ func decodeFaults(b []byte) ([]fault, error) {
 }
 
 func (l *Log) writeFaults(s *Segment) error {
-	b := fmt.Appendf(nil, "0\n%d\n", len(s.faults))
-	for _, x := range s.faults {
+	return vfs.WriteFileAtomic(l.fs, fileName(l.dir, s.base, faultSuffix), encodeFaults(s.faults))
+}
+
+func encodeFaults(faults []fault) []byte {
+	b := fmt.Appendf(nil, "0\n%d\n", len(faults))
+	for _, x := range faults {
 		b = fmt.Appendf(b, "%d %d %d %d\n", x.from, x.to, x.fromPos, x.toPos)
 	}
-	return vfs.WriteFileAtomic(l.fs, fileName(l.dir, s.base, faultSuffix), b)
+	return fmt.Appendf(b, "crc %08x\n", checksum(b))
 }

@@ -83,11 +83,11 @@ func (l *Log) OffsetForTime(ts int64) (offset, timestamp int64, epoch int32, ok 
 
 // searchTime is OffsetForTime in one segment, at or above start.
 func (l *Log) searchTime(s *Segment, ts, start int64) (found bool, offset, timestamp int64, epoch int32, err error) {
-	size, _ := s.tail.get()
-	times, err := s.timeEntries(size)
+	times, err := s.timeEntries(s.tail.size.Load())
 	if err != nil {
 		return false, 0, 0, 0, err
 	}
+	size, _ := s.tail.get() // now: it covers every entry read before
 	f, err := s.log.acquire()
 	if err != nil {
 		return false, 0, 0, 0, err

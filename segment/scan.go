@@ -31,6 +31,7 @@ type scanner struct {
 	size     int64
 	position int64
 	next     int64   // the offset expected at position
+	before   place   // the batch before, if only its header was looked at
 	known    []fault // damage found by an earlier recovery
 	faults   []fault
 	aborted  []AbortedTxn
@@ -90,6 +91,10 @@ func (c *scanner) step() error {
 	if err := c.apply(b, bytes); err != nil {
 		return err
 	}
+	c.before = place{}
+	if b.NextOffset() <= c.r.point {
+		c.before = place{position: c.position, size: bytes, base: c.next}
+	}
 	c.position += bytes
 	c.next = b.NextOffset()
 	return nil
@@ -148,6 +153,9 @@ func (c *scanner) checkHuge(head record.Batch, position, size int64) error {
 	return nil
 }
 
+// checksum is the CRC of our own files.
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
 // crcStart is the first byte that a batch's CRC covers.
 const crcStart = 21
 
@@ -189,6 +197,17 @@ func (c *scanner) damaged(cause error) error {
 		}
 		return errTorn
 	}
+	if p := c.before; p.size > 0 {
+		// Perhaps the length of the batch before is what is wrong.
+		good, err := c.good(p.position, p.base)
+		if err != nil {
+			return err
+		}
+		if !good {
+			c.position, c.next = p.position, p.base
+		}
+		c.before = place{}
+	}
 	to, resume, err := c.resync()
 	if err != nil {
 		return err
@@ -216,7 +235,7 @@ func (c *scanner) resync() (to, resume int64, err error) {
 			if base < c.next || base >= c.upper || !c.s.fits(base) {
 				continue
 			}
-			if good, err := c.good(at + int64(i)); err != nil || good {
+			if good, err := c.good(at+int64(i), c.next); err != nil || good {
 				return base, at + int64(i), err
 			}
 			if piece, err = c.w.bytes(at, min(c.size-at, windowSize/2), windowSize); err != nil {
@@ -229,10 +248,10 @@ func (c *scanner) resync() (to, resume int64, err error) {
 }
 
 // good checks a candidate completely, CRC included, wherever it lies.
-func (c *scanner) good(position int64) (bool, error) {
+func (c *scanner) good(position, next int64) (bool, error) {
 	point := c.r.point
 	c.r.point = -1
-	_, _, err := c.batch(position, c.next)
+	_, _, err := c.batch(position, next)
 	c.r.point = point
 	if errors.Is(err, ErrCorrupt) {
 		return false, nil

@@ -201,12 +201,15 @@ func (s *Segment) searchFrom(f vfs.File, size int64, above func(offsetEntry) boo
 	defer h.done()
 	for first := true; ; first = false {
 		ok, err := h.next()
-		if err != nil || !ok {
+		if err != nil {
 			return place{}, false, err
 		}
-		if first && found && h.batch.LastOffset() != s.base+int64(e.offset) {
-			return place{}, false, fmt.Errorf("%w: offset index of %s: entry (%d, %d), the batch there ends with %d",
-				ErrCorrupt, s.log.name(), s.base+int64(e.offset), e.position, h.batch.LastOffset())
+		if first && found && (!ok || h.batch.LastOffset() != s.base+int64(e.offset)) {
+			return place{}, false, fmt.Errorf("%w: offset index of %s: no batch that ends with %d at position %d",
+				ErrCorrupt, s.log.name(), s.base+int64(e.offset), e.position)
+		}
+		if !ok {
+			return place{}, false, nil
 		}
 		if wanted(h) {
 			return h.place(), true, nil
