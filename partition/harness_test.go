@@ -35,6 +35,7 @@ func newWorld(t testing.TB, fsys vfs.FS, change ...func(*Config)) *world {
 	for _, f := range change {
 		f(&w.cfg)
 	}
+	t.Cleanup(w.halt) // of a test that failed in the middle: a bubble waits for its goroutines
 	w.open()
 	return w
 }
