@@ -3,7 +3,8 @@
 //	record.Validate ─┐
 //	record.Iter ─────┼─> Pool.Reader(codec, src, limit) ─> pooled decoder ─> at most limit bytes, then ErrTooLarge
 //	                 │
-//	record.Builder ──┴─> Pool.Compress(codec, level, dst, src)
+//	record.Builder ──┼─> Pool.Compress(codec, level, dst, src)
+//	record.Validate ─┴─> Pool.Writer(codec, level, dst), when a batch is written anew
 //
 // What is accepted per codec, the rest is ErrCorrupt:
 //

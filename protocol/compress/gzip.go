@@ -32,27 +32,38 @@ type gzipWriter struct {
 	out appender
 }
 
-func (p *Pool) gzip(level int, dst, src []byte) ([]byte, error) {
+// gzipWriter takes an idle writer; back gives it back.
+func (p *Pool) gzipWriter(level int) (w *gzipWriter, back func(), err error) {
 	slot := level
 	if level < 1 || level > 9 {
 		slot, level = 0, gzip.DefaultCompression
 	}
-	w, _ := p.gzips[slot].Get().(*gzipWriter)
+	w, _ = p.gzips[slot].Get().(*gzipWriter)
 	if w == nil {
 		gz, err := gzip.NewWriterLevel(nil, level)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		w = &gzipWriter{gz: gz}
 	}
+	return w, func() {
+		w.out.b = nil
+		w.gz.Reset(nil)
+		p.gzips[slot].Put(w)
+	}, nil
+}
+
+func (p *Pool) gzip(level int, dst, src []byte) ([]byte, error) {
+	w, back, err := p.gzipWriter(level)
+	if err != nil {
+		return nil, err
+	}
+	defer back()
 	w.out.b = dst
 	w.gz.Reset(&w.out)
-	_, err := w.gz.Write(src)
+	_, err = w.gz.Write(src)
 	if err == nil {
 		err = w.gz.Close()
 	}
-	out := w.out.b
-	w.out.b = nil
-	p.gzips[slot].Put(w)
-	return out, err
+	return w.out.b, err
 }

@@ -108,7 +108,8 @@ type lz4Block interface {
 	CompressBlock(src, dst []byte) (int, error)
 }
 
-func (p *Pool) lz4(level int, dst, src []byte) ([]byte, error) {
+// lz4Block takes an idle compressor; back gives it back.
+func (p *Pool) lz4Block(level int) (c lz4Block, back func()) {
 	slot := min(max(level, 0), 10)
 	switch {
 	case slot == lz4DefaultLevel:
@@ -116,7 +117,7 @@ func (p *Pool) lz4(level int, dst, src []byte) ([]byte, error) {
 	case slot > lz4DefaultLevel:
 		slot = 9 // Kafka goes to 17, the library to 9
 	}
-	c, _ := p.lz4s[slot].Get().(lz4Block)
+	c, _ = p.lz4s[slot].Get().(lz4Block)
 	if c == nil {
 		if slot == 0 {
 			c = &lz4.Compressor{}
@@ -124,29 +125,33 @@ func (p *Pool) lz4(level int, dst, src []byte) ([]byte, error) {
 			c = &lz4.CompressorHC{Level: lz4.Level1 << (slot - 1)}
 		}
 	}
-	out, err := appendLZ4(c, dst, src)
-	p.lz4s[slot].Put(c)
-	return out, err
+	return c, func() { p.lz4s[slot].Put(c) }
 }
 
-func appendLZ4(c lz4Block, dst, src []byte) ([]byte, error) {
-	dst = append(dst, lz4Header...)
-	for len(src) > 0 {
-		n := min(len(src), lz4WriteBlock)
-		dst = slices.Grow(dst, 4+n)
-		at := len(dst) + 4
-		size, err := c.CompressBlock(src[:n], dst[at:at+n])
-		if err != nil && err != lz4.ErrInvalidSourceShortBuffer {
-			return nil, err
-		}
-		mark := uint32(size)
-		if err != nil || size == 0 || size >= n { // does not get smaller
-			size = copy(dst[at:at+n], src)
-			mark = uint32(size) | lz4Stored
-		}
-		binary.LittleEndian.PutUint32(dst[at-4:at], mark)
-		dst = dst[:at+size]
-		src = src[n:]
+func (p *Pool) lz4(level int, dst, src []byte) ([]byte, error) {
+	c, back := p.lz4Block(level)
+	defer back()
+	dst, err := appendBlocks(append(dst, lz4Header...), src, lz4WriteBlock, func(dst, src []byte) ([]byte, error) {
+		return appendLZ4Block(c, dst, src)
+	})
+	return append(dst, lz4EndMark...), err
+}
+
+var lz4EndMark = []byte{0, 0, 0, 0}
+
+func appendLZ4Block(c lz4Block, dst, src []byte) ([]byte, error) {
+	n := len(src)
+	dst = slices.Grow(dst, 4+n)
+	at := len(dst) + 4
+	size, err := c.CompressBlock(src, dst[at:at+n])
+	if err != nil && err != lz4.ErrInvalidSourceShortBuffer {
+		return nil, err
 	}
-	return append(dst, 0, 0, 0, 0), nil
+	mark := uint32(size)
+	if err != nil || size == 0 || size >= n { // does not get smaller
+		size = copy(dst[at:at+n], src)
+		mark = uint32(size) | lz4Stored
+	}
+	binary.LittleEndian.PutUint32(dst[at-4:at], mark)
+	return dst[:at+size], nil
 }

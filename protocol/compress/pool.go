@@ -150,7 +150,7 @@ func (p *Pool) Compress(codec int8, level int, dst, src []byte) ([]byte, error) 
 	case gzipCodec:
 		return p.gzip(level, dst, src)
 	case snappyCodec:
-		return appendXerial(dst, src), nil
+		return appendXerial(dst, src)
 	case lz4Codec:
 		return p.lz4(level, dst, src)
 	case zstdCodec:

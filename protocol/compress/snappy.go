@@ -173,16 +173,14 @@ func snappyElement(b []byte) (n, offset uint64, size int) {
 }
 
 // appendXerial writes the framing of the Java client, which all clients read, so that they and we decode in small steps.
-func appendXerial(dst, src []byte) []byte {
-	dst = append(dst, xerialHeader...)
-	for len(src) > 0 {
-		n := min(len(src), xerialBlock)
-		dst = slices.Grow(dst, 4+s2.MaxEncodedLen(n))
-		at := len(dst) + 4
-		block := s2.EncodeSnappy(dst[at:cap(dst)], src[:n]) // in place: there is room
-		binary.BigEndian.PutUint32(dst[at-4:at], uint32(len(block)))
-		dst = dst[:at+len(block)]
-		src = src[n:]
-	}
-	return dst
+func appendXerial(dst, src []byte) ([]byte, error) {
+	return appendBlocks(append(dst, xerialHeader...), src, xerialBlock, appendXerialBlock)
+}
+
+func appendXerialBlock(dst, src []byte) ([]byte, error) {
+	dst = slices.Grow(dst, 4+s2.MaxEncodedLen(len(src)))
+	at := len(dst) + 4
+	block := s2.EncodeSnappy(dst[at:cap(dst)], src) // in place: there is room
+	binary.BigEndian.PutUint32(dst[at-4:at], uint32(len(block)))
+	return dst[:at+len(block)], nil
 }

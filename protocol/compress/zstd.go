@@ -49,16 +49,16 @@ func (d *zstdDecoder) idle() bool {
 	return true
 }
 
-// zstd uses the client's settings: a 64 KiB window costs little compression on batches and much memory is saved.
-func (p *Pool) zstd(level int, dst, src []byte) ([]byte, error) {
+// zstdEncoder takes an idle encoder with the client's settings: a 64 KiB window costs little compression on batches and
+// much memory is saved. back gives it back.
+func (p *Pool) zstdEncoder(level int) (e *zstd.Encoder, back func(), err error) {
 	speed := zstd.SpeedDefault
 	if level != 0 {
 		speed = zstd.EncoderLevelFromZstd(level)
 	}
 	pool := &p.zstds[speed-zstd.SpeedFastest]
-	e, _ := pool.Get().(*zstd.Encoder)
+	e, _ = pool.Get().(*zstd.Encoder)
 	if e == nil {
-		var err error
 		e, err = zstd.NewWriter(nil,
 			zstd.WithEncoderLevel(speed),
 			zstd.WithEncoderConcurrency(1),
@@ -67,10 +67,17 @@ func (p *Pool) zstd(level int, dst, src []byte) ([]byte, error) {
 			zstd.WithEncoderCRC(false), // the batch has its own
 			zstd.WithZeroFrames(true))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	dst = e.EncodeAll(src, dst)
-	pool.Put(e)
-	return dst, nil
+	return e, func() { pool.Put(e) }, nil
+}
+
+func (p *Pool) zstd(level int, dst, src []byte) ([]byte, error) {
+	e, back, err := p.zstdEncoder(level)
+	if err != nil {
+		return nil, err
+	}
+	defer back()
+	return e.EncodeAll(src, dst), nil
 }

@@ -45,6 +45,8 @@ type Codecs interface {
 	Reader(codec int8, src []byte, limit int64) (io.ReadCloser, error)
 	// Compress appends the compressed src to dst. Level 0 is the codec's default.
 	Compress(codec int8, level int, dst, src []byte) ([]byte, error)
+	// Writer streams what is written to it, compressed, to dst. It must be closed.
+	Writer(codec int8, level int, dst io.Writer) (io.WriteCloser, error)
 }
 
 const (

@@ -29,7 +29,7 @@ func compressed(t testing.TB, codec Codec, level int, plain []byte) []byte {
 func bothWays(t *testing.T, b Batch, want *kerr.Error) {
 	t.Helper()
 	r := rules()
-	r.MaxBytes = 0
+	r.MaxBytes = 2 << 20
 	r.MaxDecompressed = 8 << 20
 	mustRefuse(t, b, r, want)
 	r.Recompress, r.Compression = true, None
@@ -47,7 +47,8 @@ func TestBadInput74Bombs(t *testing.T) {
 			bothWays(t, bomb, kerr.MessageTooLarge)
 		}
 		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; used > 80<<20 { // four runs to the cap of 8 MiB, two of them kept whole
+		// Four runs to the cap of 8 MiB: none of them keeps what it reads, beyond a batch of 2 MiB that grows.
+		if used := after.TotalAlloc - before.TotalAlloc; used > 32<<20 {
 			t.Errorf("%v: %d bytes allocated", codec, used)
 		}
 	}

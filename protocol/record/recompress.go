@@ -9,43 +9,117 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// keepBytes is the largest scratch buffer that a Validator keeps from one batch to the next.
-const keepBytes = 4 << 20
-
-// recompress checks the records of b and writes them anew with the topic's codec (trap 11). It needs the whole payload
-// in memory; the batch it answers is a new buffer, since b is part of a request.
+// recompress checks the records of b and writes them anew with the topic's codec (trap 11). The payload streams from
+// one codec into the other, so that a batch of a megabyte never is the 256 MiB in memory that it may decompress to
+// (B3, bad input 74). The batch it answers is a new buffer, since b is part of a request.
 func (v *Validator) recompress(b Batch, r *Rules) (Batch, error) {
-	plain := b.Payload()
-	if b.Codec() != None {
-		if len(plain) == 0 { // bad input 79
-			return nil, invalidRecord("The compressed payload is empty")
-		}
-		var err error
-		if plain, err = v.decompress(b, r); err != nil {
-			return nil, err
-		}
+	if b.Codec() != None && len(b.Payload()) == 0 { // bad input 79
+		return nil, invalidRecord("The compressed payload is empty")
 	}
+	out := &output{most: math.MaxInt32, b: append(make([]byte, 0, Overhead+len(b.Payload())), b[:Overhead]...)}
+	if r.MaxBytes > 0 {
+		out.most = r.MaxBytes
+	}
+	to, err := r.writer(out)
+	if err != nil {
+		return nil, unwritten(r, err)
+	}
+	defer to.Close()
 	w := newWalk(b.Count())
-	if w.whole(plain); w.wrong != nil {
-		return nil, w.wrong
+	if err := v.rewrite(b, r, &w, to); err != nil {
+		return nil, err
 	}
 	if err := v.contents(b, r, &w); err != nil {
 		return nil, err
 	}
-	out := append(make([]byte, 0, Overhead+len(plain)), b[:Overhead]...)
-	if r.Compression == None {
-		out = append(out, plain...)
-	} else {
-		var err error
-		if out, err = r.Codecs.Compress(int8(r.Compression), r.Level, out, plain); err != nil {
-			return nil, &Invalid{Code: kerr.UnknownServerError, Message: fmt.Sprintf("Recompression with %v: %v", r.Compression, err)}
+	if err := to.Close(); err != nil {
+		return nil, unwritten(r, err)
+	}
+	if out.size > int64(out.most) {
+		return nil, tooLarge(fmt.Sprintf("The batch, recompressed with %v,", r.Compression), int(min(out.size, math.MaxInt32)), out.most)
+	}
+	return seal(out.b, b.Attributes()&^bitsCodec|int16(r.Compression), func(fresh Batch) { r.stampTimestamps(fresh, &w) })
+}
+
+func unwritten(r *Rules, err error) *Invalid {
+	return &Invalid{Code: kerr.UnknownServerError, Message: fmt.Sprintf("Recompression with %v: %v", r.Compression, err)}
+}
+
+// rewrite walks over the records of b and copies them.
+func (v *Validator) rewrite(b Batch, r *Rules, w *walk, to io.Writer) error {
+	if b.Codec() == None {
+		if w.whole(b.Payload()); w.wrong != nil {
+			return w.wrong
+		}
+		if _, err := to.Write(b.Payload()); err != nil {
+			return unwritten(r, err)
+		}
+		return nil
+	}
+	src, err := b.decompressor(r.Codecs, r.MaxDecompressed)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if v.window == nil {
+		v.window = make([]byte, windowSize)
+	}
+	copied := &copied{from: src, to: to}
+	err = w.stream(&window{src: copied, buf: v.window})
+	switch {
+	case copied.err != nil:
+		return unwritten(r, copied.err)
+	case err != nil:
+		return ofCodec(err, orDefault(r.MaxDecompressed))
+	case w.wrong != nil:
+		return w.wrong
+	}
+	return nil
+}
+
+// copied is a reader whose bytes also go to a writer. An error of the writer ends it and stays in err.
+type copied struct {
+	from io.Reader
+	to   io.Writer
+	err  error
+}
+
+func (c *copied) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	if n > 0 {
+		if _, c.err = c.to.Write(p[:n]); c.err != nil {
+			return 0, c.err
 		}
 	}
-	if r.MaxBytes > 0 && len(out) > r.MaxBytes {
-		return nil, tooLarge(fmt.Sprintf("The batch, recompressed with %v,", r.Compression), len(out), r.MaxBytes)
-	}
-	return seal(out, b.Attributes()&^bitsCodec|int16(r.Compression), func(fresh Batch) { r.stampTimestamps(fresh, &w) })
+	return n, err
 }
+
+// writer compresses with the topic's codec.
+func (r *Rules) writer(out *output) (io.WriteCloser, error) {
+	if r.Compression == None {
+		return out, nil
+	}
+	return r.Codecs.Writer(int8(r.Compression), r.Level, out)
+}
+
+// output keeps what fits a batch and counts the rest: whether the records are right is found out first.
+type output struct {
+	b    []byte
+	most int
+	size int64
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	if o.size == 0 {
+		o.size = int64(len(o.b))
+	}
+	if o.size += int64(len(p)); o.size <= int64(o.most) {
+		o.b = append(o.b, p...)
+	}
+	return len(p), nil
+}
+
+func (o *output) Close() error { return nil }
 
 // seal makes out, a header and a payload, a batch: length, attributes, what adjust changes, and the CRC over it all.
 func seal(out []byte, attributes int16, adjust func(Batch)) (Batch, error) {
@@ -58,37 +132,4 @@ func seal(out []byte, attributes int16, adjust func(Batch)) (Batch, error) {
 	adjust(b)
 	b.setCRC()
 	return b, nil
-}
-
-// decompress reads the payload of b into the scratch buffer, which grows with what arrives (B3).
-func (v *Validator) decompress(b Batch, r *Rules) ([]byte, error) {
-	src, err := b.decompressor(r.Codecs, r.MaxDecompressed)
-	if err != nil {
-		return nil, err
-	}
-	defer src.Close()
-	buf := v.plain[:0]
-	if cap(buf) == 0 {
-		buf = make([]byte, 0, windowSize)
-	}
-	for idle := 0; err == nil; idle++ {
-		if len(buf) == cap(buf) {
-			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
-		}
-		var n int
-		if n, err = src.Read(buf[len(buf):cap(buf)]); n > 0 {
-			buf, idle = buf[:len(buf)+n], 0
-		}
-		if idle > 100 {
-			err = io.ErrNoProgress
-		}
-	}
-	v.plain = nil
-	if cap(buf) <= keepBytes {
-		v.plain = buf
-	}
-	if err != io.EOF {
-		return nil, ofCodec(err, orDefault(r.MaxDecompressed))
-	}
-	return buf, nil
 }

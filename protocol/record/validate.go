@@ -10,7 +10,6 @@ import (
 // Validator checks produced batches. It holds scratch memory, so it is worth keeping; one goroutine uses it at a time.
 type Validator struct {
 	window []byte // for compressed batches
-	plain  []byte // for recompression
 }
 
 // Validate checks one partition's bytes of a Produce completely and answers the one batch in them (B2), for which it
