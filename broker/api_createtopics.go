@@ -67,9 +67,9 @@ func (b *Broker) createdTopic(t *decide.CreatedTopic) kmsg.CreateTopicsResponseT
 		return out
 	}
 	out.NumPartitions, out.ReplicationFactor = t.Partitions, t.ReplicationFactor
-	for _, c := range b.topicConfigs(t.Configs, nil) {
+	for _, c := range b.topicConfigs(b.image(), t.Configs, int(t.ReplicationFactor)) {
 		e := kmsg.NewCreateTopicsResponseTopicConfig()
-		e.Name, e.Value, e.ReadOnly, e.Source, e.IsSensitive = c.key.Name, &c.value, c.key.ReadOnly, int8(c.source), c.key.Sensitive
+		e.Name, e.Value, e.ReadOnly, e.Source, e.IsSensitive = c.key.Name, c.shown(), c.key.ReadOnly, int8(c.source), c.key.Sensitive
 		out.Configs = append(out.Configs, e)
 	}
 	return out

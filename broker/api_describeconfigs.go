@@ -17,7 +17,8 @@ import (
 // A value comes from the first of: the topic's own, the broker's dynamic one, the cluster's dynamic one, the
 // property file, the default. The synonyms list that chain in this order (trap 41).
 
-// describedConfig is one key with its effective value and where it comes from.
+// describedConfig is one key with its effective value and where it comes from. Without a synonym it has no value:
+// nothing sets it and its default is unset.
 type describedConfig struct {
 	key      configKey
 	value    string
@@ -67,9 +68,7 @@ func (c *describedConfig) answer(q *kmsg.DescribeConfigsRequest) kmsg.DescribeCo
 	e := kmsg.NewDescribeConfigsResponseResourceConfig()
 	e.Name, e.Source, e.IsDefault = c.key.Name, c.source, c.source == kmsg.ConfigSourceDefaultConfig
 	e.ReadOnly, e.IsSensitive, e.ConfigType = c.key.ReadOnly, c.key.Sensitive, kmsg.ConfigType(c.key.Type)
-	if !c.key.Sensitive {
-		e.Value = &c.value
-	}
+	e.Value = c.shown()
 	if q.IncludeDocumentation {
 		e.Documentation = &c.key.Doc
 	}
@@ -86,6 +85,14 @@ func (c *describedConfig) answer(q *kmsg.DescribeConfigsRequest) kmsg.DescribeCo
 	return e
 }
 
+// shown is the value a client may see: null where it is secret or unset.
+func (c *describedConfig) shown() *string {
+	if c.key.Sensitive || len(c.synonyms) == 0 {
+		return nil
+	}
+	return &c.value
+}
+
 // configsOf lists the configs of one resource.
 func (b *Broker) configsOf(img *metadata.Image, kind metadata.ResourceType, name string) ([]describedConfig, error) {
 	switch kind {
@@ -93,10 +100,11 @@ func (b *Broker) configsOf(img *metadata.Image, kind metadata.ResourceType, name
 		if err := metadata.ValidTopicName(name); err != nil {
 			return nil, kerr.InvalidTopicException
 		}
-		if img.Topic(name) == nil {
+		t := img.Topic(name)
+		if t == nil {
 			return nil, kerr.UnknownTopicOrPartition
 		}
-		return b.topicConfigs(img.Config(kind, name), img), nil
+		return b.topicConfigs(img, img.Config(kind, name), len(t.Partitions[0].Replicas)), nil
 	case metadata.ResourceBroker:
 		if name == "" {
 			return dynamicConfigs(img.Config(kind, ""), kmsg.ConfigSourceDynamicDefaultBrokerConfig), nil
@@ -116,12 +124,8 @@ func (b *Broker) configsOf(img *metadata.Image, kind metadata.ResourceType, name
 	return nil, kerr.InvalidRequest
 }
 
-// topicConfigs is every topic key with its value under the given overrides. A nil image means: as a topic just
-// created would have it.
-func (b *Broker) topicConfigs(overrides map[string]string, img *metadata.Image) []describedConfig {
-	if img == nil {
-		img = b.image()
-	}
+// topicConfigs is every topic key with its value under the given overrides, for a topic of so many replicas.
+func (b *Broker) topicConfigs(img *metadata.Image, overrides map[string]string, replicas int) []describedConfig {
 	dynamic, cluster := b.dynamicConfigs(img)
 	static := b.staticValues()
 	var out []describedConfig
@@ -143,10 +147,25 @@ func (b *Broker) topicConfigs(overrides map[string]string, img *metadata.Image) 
 		if name == "" {
 			name = k.Name
 		}
-		d.add(name, k.Default, kmsg.ConfigSourceDefaultConfig)
+		standard := k.Default
+		if k.Name == minISRKey { // clients count with it: they get what is in force, not that it is unset
+			standard = strconv.Itoa(int((&metadata.TopicConfig{}).EffectiveMinISR(replicas)))
+		}
+		d.addDefault(name, standard)
 		out = append(out, d)
 	}
 	return out
+}
+
+const minISRKey = "min.insync.replicas"
+
+// addDefault ends the chain. The default of a list may be empty; that of any other type is then unset.
+func (d *describedConfig) addDefault(name, value string) {
+	if value != "" || d.key.Type == metadata.ConfigList {
+		d.add(name, value, kmsg.ConfigSourceDefaultConfig)
+	} else if len(d.synonyms) == 0 {
+		d.source = kmsg.ConfigSourceDefaultConfig
+	}
 }
 
 // add appends a link to the chain; the first one is in force.
@@ -173,7 +192,7 @@ func (b *Broker) brokerConfigs(img *metadata.Image) []describedConfig {
 		if v, ok := static[k.Name]; ok {
 			d.add(k.Name, v, kmsg.ConfigSourceStaticBrokerConfig)
 		}
-		d.add(k.Name, k.Default, kmsg.ConfigSourceDefaultConfig)
+		d.addDefault(k.Name, k.Default)
 		out = append(out, d)
 	}
 	return out
