@@ -1,0 +1,50 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// Kafka's own tools count with min.insync.replicas of a topic and tell an unset key (null) from an empty list.
+func TestUnsetConfigsAreNullAndMinISRIsTheOneInForce(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	ctx := testContext(t)
+	admin := kadm.NewClient(n.client())
+	if _, err := admin.CreateTopic(ctx, 1, 1, nil, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	text := func(r kadm.ResourceConfigs, err error) map[string]string {
+		t.Helper()
+		if err = firstOf(err, r[0].Err); err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]string{}
+		for _, c := range r[0].Configs {
+			if out[c.Key] = "null"; c.Value != nil {
+				out[c.Key] = "'" + *c.Value + "'"
+			}
+			if c.Value == nil && len(c.Synonyms) > 0 && !c.Sensitive {
+				t.Errorf("%s is null and has synonyms %v", c.Key, c.Synonyms)
+			}
+		}
+		return out
+	}
+	topic := text(admin.DescribeTopicConfigs(ctx, "orders"))
+	broker := text(admin.DescribeBrokerConfigs(ctx, 1))
+	for _, c := range []struct {
+		of        map[string]string
+		key, want string
+	}{
+		{topic, "min.insync.replicas", "'1'"},
+		{topic, "leader.replication.throttled.replicas", "''"},
+		{topic, "cleanup.policy", "'delete'"},
+		{broker, "broker.rack", "null"},
+		{broker, "min.insync.replicas", "null"},
+		{broker, "log.segment.bytes", "'1073741824'"},
+	} {
+		if got := c.of[c.key]; got != c.want {
+			t.Errorf("%s is %s, not %s", c.key, got, c.want)
+		}
+	}
+}
