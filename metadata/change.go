@@ -20,6 +20,7 @@ const (
 	kindProducerIDsAllocated = 12
 	kindFeatureChanged       = 13
 	kindVoterRecorded        = 14
+	kindQuotaChanged         = 15
 )
 
 type (
@@ -117,6 +118,14 @@ type (
 		Dir     DirID  `cbor:"2,keyasint"`
 		Removed bool   `cbor:"3,keyasint,omitempty"`
 	}
+
+	// QuotaChanged sets (or, with Deleted, removes) one key of the quotas of one entity.
+	QuotaChanged struct {
+		Entity  QuotaEntity `cbor:"1,keyasint"`
+		Key     string      `cbor:"2,keyasint"`
+		Value   float64     `cbor:"3,keyasint,omitempty"`
+		Deleted bool        `cbor:"4,keyasint,omitempty"`
+	}
 )
 
 func (ClusterCreated) kind() uint64       { return kindClusterCreated }
@@ -133,3 +142,4 @@ func (ConfigChanged) kind() uint64        { return kindConfigChanged }
 func (ProducerIDsAllocated) kind() uint64 { return kindProducerIDsAllocated }
 func (FeatureChanged) kind() uint64       { return kindFeatureChanged }
 func (VoterRecorded) kind() uint64        { return kindVoterRecorded }
+func (QuotaChanged) kind() uint64         { return kindQuotaChanged }

@@ -30,12 +30,13 @@ type Diff struct {
 	Partitions     []PartitionDiff
 	BrokersChanged []NodeID // registered, unregistered or changed
 	ConfigsChanged []ConfigRef
+	QuotasChanged  []QuotaEntity
 	Features       bool
 }
 
 // Empty reports whether nothing a broker acts on differs.
 func (d *Diff) Empty() bool {
-	return len(d.TopicsCreated)+len(d.TopicsDeleted)+len(d.Partitions)+len(d.BrokersChanged)+len(d.ConfigsChanged) == 0 && !d.Features
+	return len(d.TopicsCreated)+len(d.TopicsDeleted)+len(d.Partitions)+len(d.BrokersChanged)+len(d.ConfigsChanged)+len(d.QuotasChanged) == 0 && !d.Features
 }
 
 // Compare is level-triggered: it does not matter how many entries lie between the images.
@@ -65,6 +66,7 @@ func Compare(old, new *Image) Diff {
 			}
 		}
 	}
+	d.compareQuotas(old, new)
 	d.Features = !maps.Equal(old.features, new.features)
 	d.sort()
 	return d

@@ -15,7 +15,7 @@
 //
 //	changes = [ version, [ [ kind, body ], [ kind, body ] … ] ]     kind: an integer of change.go
 //	image   = { 1: version, 2: index, 3: cluster id, 4: brokers, 5: topics, 6: configs,
-//	            7: features, 8: features epoch, 9: next producer id, 10: voters }
+//	            7: features, 8: features epoch, 9: next producer id, 10: voters, 11: quotas }
 //
 // Bodies are maps with integer keys. Unknown keys, unknown kinds, duplicate keys and
 // indefinite lengths are refused: a node that met a field it does not know would go on

@@ -102,6 +102,7 @@ var decoders = map[uint64]func([]byte) (Change, error){
 	kindProducerIDsAllocated: decodeAs[ProducerIDsAllocated],
 	kindFeatureChanged:       decodeAs[FeatureChanged],
 	kindVoterRecorded:        decodeAs[VoterRecorded],
+	kindQuotaChanged:         decodeAs[QuotaChanged],
 }
 
 func decodeAs[C Change](body []byte) (Change, error) {
@@ -121,6 +122,7 @@ type wireImage struct {
 	FeaturesEpoch  int64            `cbor:"8,keyasint,omitempty"`
 	NextProducerID int64            `cbor:"9,keyasint,omitempty"`
 	Voters         []Voter          `cbor:"10,keyasint,omitempty"`
+	Quotas         []wireQuota      `cbor:"11,keyasint,omitempty"`
 }
 
 type wireTopic struct {
@@ -139,7 +141,7 @@ type wireConfig struct {
 // EncodeImage gives the bytes of a raft snapshot. Equal images give equal bytes.
 func EncodeImage(i *Image) ([]byte, error) {
 	w := wireImage{Version: formatVersion, Index: i.index, ClusterID: i.clusterID, Brokers: i.brokers, Features: i.features,
-		FeaturesEpoch: i.featuresEpoch, NextProducerID: i.nextProducerID, Voters: i.voters}
+		FeaturesEpoch: i.featuresEpoch, NextProducerID: i.nextProducerID, Voters: i.voters, Quotas: i.wireQuotas()}
 	for t := range i.Topics() {
 		w.Topics = append(w.Topics, wireTopic{t.ID, t.Name, t.Internal, t.Partitions})
 	}
@@ -204,6 +206,9 @@ func (i *Image) fill(w *wireImage) error {
 			return fmt.Errorf("metadata: decode image: configs of %s %q twice or empty", c.Type, c.Name)
 		}
 		wr.configs.set(key, c.Keys)
+	}
+	if err := wr.fillQuotas(w.Quotas); err != nil {
+		return err
 	}
 	*i = *wr.finish()
 	return nil

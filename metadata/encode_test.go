@@ -22,6 +22,7 @@ func every() []Change {
 		TopicCreated{ID: id(1), Name: "t", Internal: true}, TopicDeleted{id(1)},
 		PartitionCreated{id(1), 3, p}, PartitionChanged{id(1), 3, p},
 		ConfigChanged{ResourceBroker, "1", "k", "v", true}, ProducerIDsAllocated{1, 2, 3000}, FeatureChanged{"f", 3}, VoterRecorded{1, DirID{4}, true},
+		QuotaChanged{QuotaEntity{NamedQuota("u"), DefaultQuotaName, NamedQuota("::1")}, "producer_byte_rate", 1.5, true},
 	}
 }
 
@@ -51,13 +52,14 @@ func TestChangesSurviveTheRoundTrip(t *testing.T) {
 // The bytes are a durable format: whoever changes them makes a new version.
 func TestBytesOfChangesStayTheSame(t *testing.T) {
 	for want, c := range map[string]Change{
-		"8201818201a1016163":                         ClusterCreated{"c"},
-		"8201818204a201010202":                       BrokerFenced{1, 2},
-		"820181820ca301010202031903e8":               ProducerIDsAllocated{1, 2, 1000},
-		"820181820ba4010202617403616b046176":         ConfigChanged{Type: ResourceTopic, Name: "t", Key: "k", Value: "v"},
-		"820181820ba40104026003616b05f5":             ConfigChanged{Type: ResourceBroker, Key: "k", Deleted: true},
-		"8201818208a10150" + hexID(id(3)):            TopicDeleted{id(3)},
-		"8201818207a20150" + hexID(id(3)) + "026174": TopicCreated{ID: id(3), Name: "t"},
+		"8201818201a1016163":                             ClusterCreated{"c"},
+		"8201818204a201010202":                           BrokerFenced{1, 2},
+		"820181820ca301010202031903e8":                   ProducerIDsAllocated{1, 2, 1000},
+		"820181820ba4010202617403616b046176":             ConfigChanged{Type: ResourceTopic, Name: "t", Key: "k", Value: "v"},
+		"820181820ba40104026003616b05f5":                 ConfigChanged{Type: ResourceBroker, Key: "k", Deleted: true},
+		"820181820fa301a201623d6102623d6202616b03f93e00": QuotaChanged{Entity: QuotaEntity{User: NamedQuota("a"), ClientID: NamedQuota("b")}, Key: "k", Value: 1.5},
+		"8201818208a10150" + hexID(id(3)):                TopicDeleted{id(3)},
+		"8201818207a20150" + hexID(id(3)) + "026174":     TopicCreated{ID: id(3), Name: "t"},
 	} {
 		b, err := EncodeChanges([]Change{c})
 		if got := hex.EncodeToString(b); err != nil || got != want {
@@ -128,7 +130,7 @@ func randomChanges(rng *rand.Rand, i *Image) []Change {
 	for range 1 + rng.IntN(4) {
 		n := rng.IntN(12)
 		name := fmt.Sprintf("topic-%05d", n)
-		switch topic := i.TopicByID(id(n)); rng.IntN(8) {
+		switch topic := i.TopicByID(id(n)); rng.IntN(9) {
 		case 0:
 			out = append(out, TopicCreated{ID: id(n), Name: name})
 		case 1:
@@ -152,6 +154,10 @@ func randomChanges(rng *rand.Rand, i *Image) []Change {
 			out = append(out, FeatureChanged{fmt.Sprint(rng.IntN(3)), int16(rng.IntN(2))})
 		case 7:
 			out = append(out, VoterRecorded{ID: NodeID(rng.IntN(4)), Removed: rng.IntN(2) == 0})
+		case 8:
+			names := []QuotaName{DefaultQuotaName, NamedQuota("a"), NamedQuota("b")}
+			out = append(out, QuotaChanged{Entity: QuotaEntity{User: names[rng.IntN(3)], ClientID: append(names, NoQuotaName)[rng.IntN(4)]},
+				Key: fmt.Sprint(rng.IntN(3)), Value: float64(rng.IntN(9)) / 3, Deleted: rng.IntN(3) == 0})
 		}
 	}
 	return out
@@ -252,7 +258,8 @@ func FuzzDecodeChanges(f *testing.F) {
 
 func FuzzDecodeImage(f *testing.F) {
 	i := filled(f, 3, 2)
-	i = with(f, i, ConfigChanged{Type: ResourceTopic, Name: "topic-00000", Key: "k", Value: "v"}, FeatureChanged{"f", 1}, VoterRecorded{ID: 1}, ProducerIDsAllocated{1, 1, 5})
+	i = with(f, i, ConfigChanged{Type: ResourceTopic, Name: "topic-00000", Key: "k", Value: "v"}, FeatureChanged{"f", 1}, VoterRecorded{ID: 1}, ProducerIDsAllocated{1, 1, 5},
+		QuotaChanged{Entity: QuotaEntity{IP: DefaultQuotaName}, Key: "k", Value: 7})
 	f.Add(encode(f, i))
 	f.Add(encode(f, Empty()))
 	f.Fuzz(func(t *testing.T, in []byte) {

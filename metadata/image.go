@@ -40,6 +40,7 @@ type Image struct {
 	order          names // of topics
 	brokers        []*Broker
 	configs        table[resource, map[string]string]
+	quotas         table[QuotaEntity, map[string]float64]
 	features       map[string]int16
 	featuresEpoch  int64
 	nextProducerID int64
@@ -53,6 +54,7 @@ func Empty() *Image {
 		topics:   newTable[string, *Topic](hashString),
 		names:    newTable[TopicID, string](hashTopicID),
 		configs:  newTable[resource, map[string]string](hashResource),
+		quotas:   newTable[QuotaEntity, map[string]float64](hashQuota),
 		features: map[string]int16{},
 	}
 }

@@ -27,6 +27,7 @@ type writer struct {
 	topics  edit[string, *Topic]
 	names   edit[TopicID, string]
 	configs edit[resource, map[string]string]
+	quotas  edit[QuotaEntity, map[string]float64]
 	ours    map[TopicID]*Topic // topics copied by this writer
 	configd map[resource]bool  // configs likewise
 	brokers bool               // and the list of brokers
@@ -35,12 +36,12 @@ type writer struct {
 func newWriter(i *Image, index uint64) *writer {
 	w := &writer{next: *i, ours: map[TopicID]*Topic{}, configd: map[resource]bool{}}
 	w.next.index = index
-	w.topics.table, w.names.table, w.configs.table = i.topics, i.names, i.configs
+	w.topics.table, w.names.table, w.configs.table, w.quotas.table = i.topics, i.names, i.configs, i.quotas
 	return w
 }
 
 func (w *writer) finish() *Image {
-	w.next.topics, w.next.names, w.next.configs = w.topics.table, w.names.table, w.configs.table
+	w.next.topics, w.next.names, w.next.configs, w.next.quotas = w.topics.table, w.names.table, w.configs.table, w.quotas.table
 	return &w.next
 }
 
@@ -85,6 +86,8 @@ func (w *writer) apply(c Change) error {
 	case VoterRecorded:
 		w.recordVoter(c)
 		return nil
+	case QuotaChanged:
+		return w.changeQuota(c)
 	}
 	return fmt.Errorf("metadata: unknown change %T", c)
 }
