@@ -17,7 +17,8 @@ import (
 //	1  null = all, empty = none     5  offline replicas     10  topic ids in answers    13  top-level error
 //
 // A request that creates a topic waits until the topic is committed, is in this broker's image and has a leader, at
-// most autoCreateWait; otherwise default clients lose 5-10 s on their first record (trap 38).
+// most autoCreateWait; otherwise default clients lose 5-10 s on their first record (trap 38). Only a name that was
+// deleted a moment ago is created without being waited for.
 
 const (
 	autoCreateWait = time.Second
@@ -84,17 +85,27 @@ func (b *Broker) createMissing(ctx context.Context, q *kmsg.MetadataRequest) {
 		return
 	}
 	img := b.image()
-	var missing []string
+	var missing, again []string
 	for i := range q.Topics {
 		name := q.Topics[i].Topic
 		if name == nil || metadata.InternalTopic(*name) && *name != offsetsTopic {
 			continue // a client does not make internal topics of features that are not there (bad input 127)
 		}
-		if img.Topic(*name) == nil && metadata.ValidTopicName(*name) == nil {
+		switch {
+		case img.Topic(*name) != nil || metadata.ValidTopicName(*name) != nil:
+		case b.deleted.has(*name, time.Now()):
+			again = append(again, *name)
+		default:
 			missing = append(missing, *name)
 		}
 	}
-	if len(missing) == 0 || len(missing) > autoCreateMax {
+	if len(missing)+len(again) > autoCreateMax {
+		return
+	}
+	if len(again) > 0 {
+		b.background(func(ctx context.Context) { b.autoCreate(ctx, again) })
+	}
+	if len(missing) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, autoCreateWait)

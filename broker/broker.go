@@ -52,6 +52,7 @@ type Broker struct {
 	ready     chan struct{} // closed when this broker serves
 	stopping  atomic.Bool
 	producers producerIDs
+	deleted   deletedNames
 	tasks     chan func(context.Context)
 	fatal     chan error // why the process must end
 }

@@ -136,8 +136,7 @@ func led(t *metadata.Topic, i int, node metadata.NodeID) *metadata.Partition {
 }
 
 // forgetTopics removes the committed offsets of deleted topics.
-func (b *Broker) forgetTopics(old, img *metadata.Image) {
-	deleted := metadata.Compare(old, img).TopicsDeleted
+func (b *Broker) forgetTopics(deleted []*metadata.Topic) {
 	if len(deleted) == 0 {
 		return
 	}

@@ -55,10 +55,12 @@ func (b *Broker) followFeed(ctx context.Context) error {
 
 // apply hands an image to the rooms, then to the handlers.
 func (b *Broker) apply(old, img *metadata.Image) {
+	deleted := metadata.Compare(old, img).TopicsDeleted
 	b.partitions.Apply(img)
+	b.deleted.add(deleted, time.Now())
 	b.publish(img)
 	b.moveShards(old, img)
-	b.forgetTopics(old, img)
+	b.forgetTopics(deleted)
 }
 
 // sleep waits, unless ctx ends first.
