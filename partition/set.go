@@ -152,10 +152,14 @@ func (d *directory) list() (names []string, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
+		_, _, ours := parseDirectory(e.Name())
+		if ours && e.Type()&fs.ModeSymlink != 0 { // it may lead anywhere (bad input 147)
+			return nil, fmt.Errorf("%s is a symbolic link: %w", filepath.Join(d.path, e.Name()), vfs.ErrUnsafe)
+		}
 		if !e.Type().IsDir() {
 			continue
 		}
-		if _, _, ok := parseDirectory(e.Name()); ok {
+		if ours {
 			names = append(names, e.Name())
 		} else if deleted, _ := segment.Doomed(e.Name()); deleted {
 			d.set.removeLater(d, filepath.Join(d.path, e.Name()), d.set.cfg.Defaults.FileDeleteDelay)
@@ -173,8 +177,8 @@ func (d *directory) openAll(names []string, clean *segment.Clean, p *progress) e
 		g.Go(func() error {
 			defer p.step()
 			all[i] = d.openFound(name, config, clean)
-			if err := all[i].err; err != nil && isFatal(err) {
-				return err
+			if err := all[i].err; err != nil && (isFatal(err) || errors.Is(err, vfs.ErrUnsafe)) {
+				return err // also where somebody else can change the data: nothing here is started on (bad input 147)
 			}
 			return nil
 		})

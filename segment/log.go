@@ -125,6 +125,8 @@ func Open(o Options) (*Log, error) {
 	case err != nil:
 	case !info.IsDir():
 		err = fmt.Errorf("%s is no directory: %w", l.dir, vfs.ErrUnsafe)
+	case info.Mode().Perm()&0o002 != 0:
+		err = fmt.Errorf("%s is writable by everybody: %w", l.dir, vfs.ErrUnsafe)
 	default:
 		err = l.recover(recoveryPoint, start)
 	}
@@ -271,9 +273,21 @@ func (l *Log) Err() error {
 	return nil
 }
 
-// fail takes the log offline.
+// fail takes the log offline after a write or sync that failed: its disk cannot be trusted any more.
 func (l *Log) fail(err error) error {
-	err = fmt.Errorf("%w: %s: %w", ErrFailed, l.name, err)
+	return l.offline(fmt.Errorf("%w: %s: %w", ErrFailed, l.name, err))
+}
+
+// unusable takes the log alone offline: what a clean stop vouched for is not what is on disk, and nothing was written
+// (bad inputs 147, 148). A failed log is in no manifest, so the next start recovers it.
+func (l *Log) unusable(err error) error {
+	if errors.Is(err, errRetired) || passes(err) {
+		return l.ioError(err)
+	}
+	return l.offline(fmt.Errorf("%w: %s: %w", ErrCorrupt, l.name, err))
+}
+
+func (l *Log) offline(err error) error {
 	if l.failure.CompareAndSwap(nil, &err) {
 		l.log.Error("log is offline", zap.String("event", "CW-0304"), zap.String("log", l.name), zap.Error(err))
 	}

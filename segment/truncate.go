@@ -330,7 +330,7 @@ func (l *Log) warm() error {
 	}
 	f, err := s.log.acquire()
 	if err != nil {
-		return l.ioError(err)
+		return l.unusable(err)
 	}
 	defer s.log.release()
 	size := s.tail.size.Load()
@@ -349,7 +349,7 @@ func (l *Log) warm() error {
 		_, err = s.abortedTxns()
 	}
 	if err != nil {
-		return l.ioError(err)
+		return l.unusable(err)
 	}
 	s.memory.Store(x)
 	s.maxTimestamp.Store(x.maxTimestamp)
