@@ -89,6 +89,9 @@ func newMarks() *marks {
 }
 
 func (m *marks) put(offset, position int64) {
+	if _, ok := m.get(offset); ok {
+		return
+	}
 	if !m.busy.CompareAndSwap(false, true) {
 		return // a hint may be dropped
 	}
@@ -241,25 +244,35 @@ func (s *Segment) entry(above func(offsetEntry) bool, size int64) (e offsetEntry
 	if err != nil {
 		return offsetEntry{}, false, err
 	}
-	b := indexBuffers.Get().(*[offsetEntrySize]byte) // on the stack it would escape through the interface
+	lo, hi := 0, count // entries below lo are not above, those from hi on are
+	b := indexBuffers.Get().(*indexBlock)
 	defer indexBuffers.Put(b)
-	n := sort.Search(count, func(i int) bool {
-		if _, e := f.ReadAt(b[:], int64(i)*offsetEntrySize); e != nil {
-			err = e
-			return true
+	for hi-lo > len(b)/offsetEntrySize {
+		mid := (lo + hi) / 2
+		if _, err := f.ReadAt(b[:offsetEntrySize], int64(mid)*offsetEntrySize); err != nil {
+			return offsetEntry{}, false, err
 		}
-		return above(decodeOffset(b[:]))
-	})
-	if err != nil || n == 0 {
+		if above(decodeOffset(b[:])) {
+			hi = mid
+		} else {
+			lo = mid // stays in the block, for it may be the answer
+		}
+	}
+	block := b[:(hi-lo)*offsetEntrySize]
+	if _, err := f.ReadAt(block, int64(lo)*offsetEntrySize); err != nil {
 		return offsetEntry{}, false, err
 	}
-	if _, err := f.ReadAt(b[:], int64(n-1)*offsetEntrySize); err != nil {
-		return offsetEntry{}, false, err
+	n := sort.Search(hi-lo, func(i int) bool { return above(decodeOffset(block[i*offsetEntrySize:])) })
+	if n == 0 {
+		return offsetEntry{}, false, nil
 	}
-	return decodeOffset(b[:]), true, nil
+	return decodeOffset(block[(n-1)*offsetEntrySize:]), true, nil
 }
 
-var indexBuffers = sync.Pool{New: func() any { return new([offsetEntrySize]byte) }}
+// indexBlock is a piece of an .index file: the last steps of a search read one and look at it in memory.
+type indexBlock [2048]byte
+
+var indexBuffers = sync.Pool{New: func() any { return new(indexBlock) }}
 
 // checkIndex looks through the .index file once in the process's life and returns the number of its entries.
 func (s *Segment) checkIndex(f vfs.File, size int64) (int, error) {
