@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -41,7 +43,24 @@ func diagnoseOne(addr string, cause error) error {
 	}
 	head := make([]byte, 10)
 	n, err := io.ReadFull(conn, head)
+	if n == 0 && speaksTLS(addr) {
+		head, n = append(head[:0], tlsAlert...), len(tlsAlert)
+	}
 	return fmt.Errorf("%s: %s", addr, whyNoAnswer(head[:n], err, port, cause))
+}
+
+// tlsAlert is how a TLS server answers what is no TLS, if it says anything at all.
+var tlsAlert = []byte{0x15, 3}
+
+// speaksTLS tries a handshake. Whose certificate it is does not matter: nothing is sent.
+func speaksTLS(addr string) bool {
+	dialer := &net.Dialer{Timeout: diagnoseWait, Deadline: time.Now().Add(diagnoseWait)}
+	conn, err := tls.DialWithDialer(dialer, "tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	if err == nil {
+		conn.Close()
+	}
+	alert := new(tls.AlertError) // it wants our certificate, for example
+	return err == nil || errors.As(err, alert)
 }
 
 func whyNoConnection(err error, host, port string) string {
@@ -66,14 +85,14 @@ var askVersions = []byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff}
 func whyNoAnswer(head []byte, err error, port string, cause error) string {
 	text := string(head)
 	switch {
-	case len(head) >= 2 && head[0] == 0x15 && head[1] == 3:
+	case bytes.HasPrefix(head, tlsAlert):
 		return fmt.Sprintf("port %s speaks TLS, which this command does not; use the broker's PLAINTEXT listener", port)
 	case strings.HasPrefix(text, "HTTP/"):
 		return fmt.Sprintf("port %s speaks HTTP, not the Kafka protocol; the broker's listeners are in its start message", port)
 	case len(head) == 0 && errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Sprintf("connected, but nothing answered within %s; is the broker just starting or overloaded?", diagnoseWait)
 	case len(head) == 0:
-		return "connected, but the other side hung up: the port wants TLS or a login, or is no Kafka broker"
+		return "connected, but the other side hung up: the port wants a login, or is no Kafka broker"
 	case len(head) < 10 || binary.BigEndian.Uint32(head[4:]) != 1:
 		return fmt.Sprintf("port %s answers, but not in the Kafka protocol", port)
 	case binary.BigEndian.Uint16(head[8:]) != 0:

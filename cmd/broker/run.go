@@ -32,9 +32,10 @@ type codedError struct {
 
 func (e *codedError) Unwrap() error { return e.error }
 
+// withCode gives a failure an exit code, unless it has one that says more.
 func withCode(code int, err error) error {
-	if err == nil {
-		return nil
+	if coded := new(codedError); err == nil || errors.As(err, &coded) {
+		return err
 	}
 	return &codedError{code, err}
 }
@@ -69,6 +70,7 @@ func rootCommand(t *terminal) *cobra.Command {
 	root := family("cordwood", "A message broker that speaks the Kafka protocol: one binary, no set-up")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetUsageTemplate(usageTemplate)
 	root.SetIn(t.in)
 	root.SetOut(t.out)
 	root.SetErr(t.err)
@@ -77,6 +79,37 @@ func rootCommand(t *terminal) *cobra.Command {
 		logCommand(t), configCommand(t), versionCommand(t))
 	return root
 }
+
+// usageTemplate is cobra's without the line that a family of commands would have twice.
+const usageTemplate = `Usage:
+  {{.UseLine}}
+{{- if .HasExample}}
+
+Examples:
+{{.Example}}
+{{- end}}
+{{- if .HasAvailableSubCommands}}
+
+Commands:
+{{- range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name 15}} {{.Short}}
+{{- end}}{{end}}
+{{- end}}
+{{- if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
+{{- end}}
+{{- if .HasAvailableInheritedFlags}}
+
+Flags of every {{.Parent.Name}} command:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}
+{{- end}}
+{{- if .HasAvailableSubCommands}}
+
+"{{.CommandPath}} COMMAND --help" says more.
+{{- end}}
+`
 
 // plainUsage keeps "[flags]" out of the usage lines; they say themselves what there is.
 func plainUsage(cmd *cobra.Command) {
@@ -128,17 +161,19 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usageErrorf("%s wants %s", cmd.CommandPath(), what)
+			return usageErrorf("%s wants %s", shortPath(cmd), what)
 		case most >= 0 && len(args) > most:
-			return usageErrorf("%s wants %s; %q is too much", cmd.CommandPath(), what, args[most])
+			return usageErrorf("%s wants %s; %q is too much", shortPath(cmd), what, args[most])
 		}
 		return nil
 	}
 }
 
+func shortPath(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "cordwood ") }
+
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageErrorf("%s wants no arguments; %q is too much", cmd.CommandPath(), args[0])
+		return usageErrorf("%s wants no arguments; %q is too much", shortPath(cmd), args[0])
 	}
 	return nil
 }

@@ -201,7 +201,8 @@ func topicCreate(t *terminal, f *clientFlags) *cobra.Command {
 					return err
 				}
 				list, out, failed := []topicInfo{}, &table{}, problems{}
-				for _, c := range made.Sorted() {
+				for _, name := range sortedKeys(made) {
+					c := made[name]
 					if c.Err != nil {
 						failed.add(refusedConfig("topic "+c.Topic, c.Err, c.ErrMessage, sortedKeys(configs)))
 						continue

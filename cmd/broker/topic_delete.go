@@ -38,7 +38,8 @@ func topicDelete(t *terminal, f *clientFlags) *cobra.Command {
 					return err
 				}
 				names, done, failed := []string{}, &table{}, problems{}
-				for _, d := range gone.Sorted() {
+				for _, name := range sortedKeys(gone) {
+					d := gone[name]
 					if d.Err != nil {
 						failed.add(refused("topic "+d.Topic, d.Err, d.ErrMessage))
 						continue
