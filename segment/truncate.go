@@ -288,7 +288,7 @@ func (l *Log) loadSparse(s *Segment, f vfs.File, size int64) (*sparse, error) {
 		x.times.set(times)
 		return x, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBadIndex) {
+	if errors.Is(err, vfs.ErrUnsafe) || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBadIndex) {
 		return nil, err
 	}
 	return s.buildIndex(f, size)

@@ -19,6 +19,10 @@ func TestDamageAfterACleanStopTakesTheLogAloneOffline(t *testing.T) {
 		"other bytes": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "00000000000000000000.log"), make([]byte, 100_000), 0o600)
 		},
+		"a link instead of the index": func(dir string) error {
+			name := filepath.Join(dir, "00000000000000000000.index")
+			return errors.Join(os.Remove(name), os.Symlink("/etc/passwd", name))
+		},
 		"a transaction index that is none": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "00000000000000000000.txnindex"), []byte("none"), 0o600)
 		},

@@ -30,6 +30,9 @@ func (osFS) Open(name string, flag int, perm os.FileMode) (File, error) {
 	// is known to be ours.
 	open := flag&^os.O_TRUNC | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
 	fd, err := retry(func() (int, error) { return unix.Open(name, open, uint32(perm.Perm()&0o600)) })
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("open %s: a symbolic link: %w", name, ErrUnsafe)
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
