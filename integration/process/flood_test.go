@@ -228,7 +228,8 @@ func TestGroupsAndMembersWithoutEndAreBounded(t *testing.T) { // bad input 136
 	pour(t, n, 40, 40, func(int) kmsg.Request { return joinRequest(3, "full") },
 		func(r kmsg.Response) { got.add(r.(*kmsg.JoinGroupResponse).ErrorCode) })
 	got.only(t, "GROUP_MAX_SIZE_REACHED", "UNKNOWN_MEMBER_ID", "no error")
-	if refused := got.m["GROUP_MAX_SIZE_REACHED"]; refused < 30 {
+	// As in Kafka those count that wait for the generation, so one of the generation before may be there beside them.
+	if refused := got.m["GROUP_MAX_SIZE_REACHED"]; refused < 29 {
 		t.Errorf("%d of 40 members were refused, the group has room for 10", refused)
 	}
 	flat(t, n, start, "a full group")
@@ -364,6 +365,11 @@ func TestProducerIDsWithoutEnd(t *testing.T) { // bad input 138
 // A partition remembers 100,000 producers; those beyond cost nothing more.
 func TestProducersOfAPartitionAreForgottenOldestFirst(t *testing.T) { // bad input 138
 	n, _ := fortress(t)
+	admin := n.Admin()
+	if _, err := admin.CreateTopic(Context(t, 20*time.Second), 1, 1, nil, "producers"); err != nil {
+		t.Fatal(err)
+	}
+	admin.Close()
 	var got codes
 	pourProducers := func(from, to int) {
 		pour(t, n, 4, to-from, func(i int) kmsg.Request {
@@ -376,7 +382,7 @@ func TestProducersOfAPartitionAreForgottenOldestFirst(t *testing.T) { // bad inp
 			q := kmsg.NewPtrProduceRequest()
 			q.Version, q.Acks, q.TimeoutMillis = 9, 1, 10_000
 			topic, p := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-			topic.Topic, p.Records = "sink", batch
+			topic.Topic, p.Records = "producers", batch
 			topic.Partitions = append(topic.Partitions, p)
 			q.Topics = append(q.Topics, topic)
 			return q

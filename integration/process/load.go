@@ -5,11 +5,13 @@ package process
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -117,15 +119,22 @@ func (l *Load) Check(t testing.TB, n *Node, topic string) Verdict {
 // end is the end of a topic's only partition.
 func (n *Node) end(t testing.TB, topic string) int64 {
 	t.Helper()
-	offsets, err := n.Admin().ListEndOffsets(Context(t, 20*time.Second), topic)
-	if err != nil {
-		t.Fatal(err)
+	admin := n.Admin()
+	defer admin.Close()
+	for ctx := Context(t, 20*time.Second); ; {
+		offsets, err := admin.ListEndOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, ok := offsets.Lookup(topic, 0)
+		switch {
+		case ok && o.Err == nil:
+			return o.Offset
+		case !errors.Is(o.Err, kerr.OffsetNotAvailable): // not known yet, right after an election (trap 36)
+			t.Fatalf("end of %s: %v", topic, o.Err)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	o, ok := offsets.Lookup(topic, 0)
-	if !ok || o.Err != nil {
-		t.Fatalf("end of %s: %v", topic, o.Err)
-	}
-	return o.Offset
 }
 
 // LoadOptions make a producer that never gives up while a broker comes back.
