@@ -11,7 +11,7 @@ SUITES_AT ?= ../shared/acceptance/suites
 CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
-.PHONY: build test race lint fuzz mutants process kill powercut bench suites ci clean
+.PHONY: build test race lint fuzz mutants process kill powercut bench kcat tools suites ci clean
 
 build:
 	$(BUILD) -o bin/cordwood ./cmd/broker
@@ -53,6 +53,10 @@ powercut:
 # set KAFKA_SH to the script that runs Apache Kafka to measure both in turn
 bench: build
 	go run ./integration/bench -bin bin/cordwood
+
+# kcat and Kafka's own tools and Java client against one node; what each needs stands at the top of the script
+kcat tools: build
+	integration/clients/$(if $(filter kcat,$@),kcat,kafka-tools).sh cordwood
 
 # other projects' own test suites for one broker (root, network, JDK 17, Maven)
 suites: build
