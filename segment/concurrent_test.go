@@ -41,34 +41,7 @@ func TestReadersAndFlusherBesideTheWriter(t *testing.T) {
 	}
 	for range 2 {
 		at := int64(0)
-		beside(func() error {
-			s, err := l.View().Slice(at, l.End(), 500, true)
-			if errors.Is(err, ErrOutOfRange) {
-				at = l.Start()
-				return nil
-			}
-			if err != nil || s.Len() == 0 {
-				return err
-			}
-			defer s.Release()
-			raw := make([]byte, s.Len())
-			if _, err := s.ReadAt(raw, 0); err != nil {
-				return err
-			}
-			for len(raw) > 0 {
-				b, rest, err := record.Next(raw)
-				if err == nil {
-					err = b.CheckCRC()
-				}
-				if err != nil {
-					return err
-				}
-				raw = rest
-				reads.Add(1)
-			}
-			at = s.End()
-			return nil
-		})
+		beside(func() error { return readOn(l, &at, &reads) })
 	}
 	beside(func() error { _, err := l.Sync(); return err })
 	beside(func() error { return l.Purge(time.Now()) })
@@ -88,6 +61,36 @@ func TestReadersAndFlusherBesideTheWriter(t *testing.T) {
 	if l.Durable() != l.End() {
 		t.Fatalf("durable %d of %d", l.Durable(), l.End())
 	}
+}
+
+// readOn reads and checks the next batches from *at.
+func readOn(l *Log, at *int64, reads *atomic.Int64) error {
+	s, err := l.View().Slice(*at, l.End(), 500, true)
+	if errors.Is(err, ErrOutOfRange) {
+		*at = l.Start()
+		return nil
+	}
+	if err != nil || s.Len() == 0 {
+		return err
+	}
+	defer s.Release()
+	raw := make([]byte, s.Len())
+	if _, err := s.ReadAt(raw, 0); err != nil {
+		return err
+	}
+	for len(raw) > 0 {
+		b, rest, err := record.Next(raw)
+		if err == nil {
+			err = b.CheckCRC()
+		}
+		if err != nil {
+			return err
+		}
+		raw = rest
+		reads.Add(1)
+	}
+	*at = s.End()
+	return nil
 }
 
 // ignoreGone: retention may take a segment from under a lookup, which then asks again.

@@ -158,8 +158,11 @@ func (l *Log) BeginEpoch(epoch int32) error {
 		return err
 	}
 	l.enterEpoch(epoch, l.End())
-	if l.epochsSaved == l.epochs.Load() {
-		return nil
+	l.mu.Lock()
+	nameless := l.parentDirty
+	l.mu.Unlock()
+	if l.epochsSaved == l.epochs.Load() || nameless {
+		return nil // the first Sync writes it, and without that nothing of the log survives
 	}
 	return l.writeEpochs()
 }

@@ -47,19 +47,26 @@ func encodePartitionFile(id [16]byte) []byte {
 	return fmt.Appendf(nil, "version: 0\ntopic_id: %s", encodeID(id))
 }
 
-// writePartitionFile makes the file of a new log; the first Sync makes it durable.
+// writePartitionFile makes the file of a new log. Its name may be lost in a crash until the first Sync, its contents never:
+// an empty one would be damage.
 func (l *Log) writePartitionFile() error {
 	if l.topicID == [16]byte{} {
 		return nil
 	}
 	name := filepath.Join(l.dir, partitionFile)
-	f, err := l.fs.Open(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := l.fs.Open(name+tmpSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteAt(encodePartitionFile(l.topicID), 0)
-	l.unsyncedAux = append(l.unsyncedAux, name)
-	return errors.Join(err, f.Close())
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	l.dirDirty = true
+	return l.fs.Rename(name+tmpSuffix, name)
 }
 
 // adoptTopicID compares the file with the id that the log was opened for; without one it adopts the file's. A damaged or

@@ -207,6 +207,16 @@ func (x *machine) operate() string {
 	case n < 87:
 		must(x.t, l.Purge(clock.Add(time.Duration(x.rng.IntN(100))*time.Second)))
 		return "purge"
+	case n < 96:
+		return x.operateSeldom(n)
+	}
+	return x.read()
+}
+
+// operateSeldom does the operations that end something.
+func (x *machine) operateSeldom(n int) string {
+	m, l := x.model, x.log
+	switch {
 	case n < 91:
 		must(x.t, x.checkpoints.Write(func(yield func(*Log) bool) { yield(l) }))
 		return "checkpoint"
@@ -224,7 +234,7 @@ func (x *machine) operate() string {
 		must(x.t, x.checkpoints.Write(func(func(*Log) bool) {}))
 		x.start(&c)
 		return "clean restart"
-	case n < 96:
+	default:
 		must(x.t, l.Close(false))
 		x.mem.OnSync = nil
 		old := m.clone()
@@ -235,7 +245,6 @@ func (x *machine) operate() string {
 		sameBatches(x.t, from(x.model.batches, old.start), old.batches)
 		return "kill"
 	}
-	return x.read()
 }
 
 // commit is a round of the journal, or the checkpoint that it asks for.

@@ -41,98 +41,101 @@ func names(t testing.TB, fsys vfs.FS, dir string) []string {
 	return all
 }
 
+const seg0, seg1 = logDir + "/00000000000000000000", logDir + "/00000000000000000027"
+
 // Bad input 148 and its kin: what may lie in a log directory after a crash or a curious operator.
-func TestRecoveryOfBadInputs(t *testing.T) {
-	const seg0, seg1 = logDir + "/00000000000000000000", logDir + "/00000000000000000027"
-	for _, c := range []struct {
-		name  string
-		spoil func(t *testing.T, m *vfs.Mem)
-		point int64 // recovery point; -1: the log's end
-		end   int64 // log end after recovery
-		lost  int   // faults
-		err   error
-	}{
-		{name: "nothing", spoil: func(*testing.T, *vfs.Mem) {}, point: -1, end: 120},
-		{name: "no recovery point", spoil: func(*testing.T, *vfs.Mem) {}, point: 0, end: 120},
-		{name: "no index files", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
-			for _, n := range names(t, m, logDir) {
-				if strings.HasSuffix(n, "index") {
-					must(t, m.Remove(filepath.Join(logDir, n)))
-				}
-			}
-		}},
-		{name: "garbage in every side file", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
-			for _, n := range names(t, m, logDir) {
-				if !strings.HasSuffix(n, logSuffix) && n != partitionFile {
-					write(t, m, filepath.Join(logDir, n), []byte("garbage, 30 bytes, not a file."))
-				}
-			}
-		}},
-		{name: "index longer than the log", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
-			b := read(t, m, seg0+indexSuffix)
-			for i := range int32(100) {
-				b = append(b, encodeOffsets([]offsetEntry{{1000 + i, 5000 + i}})...)
-			}
-			write(t, m, seg0+indexSuffix, b)
-		}},
-		{name: "index of zeros", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
-			write(t, m, seg0+indexSuffix, make([]byte, 4096))
-			write(t, m, seg0+timeSuffix, make([]byte, 1200))
-		}},
-		{name: "torn tail", point: 0, end: 117, spoil: func(t *testing.T, m *vfs.Mem) {
-			last := lastLog(t, m)
-			b := read(t, m, last)
-			write(t, m, last, b[:len(b)-1])
-		}},
-		{name: "zeros behind the end", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
-			last := lastLog(t, m)
-			write(t, m, last, append(read(t, m, last), make([]byte, 10_000)...))
-		}},
-		{name: "zero length above the recovery point", point: 0, end: 27, spoil: func(t *testing.T, m *vfs.Mem) {
-			write(t, m, seg1+logSuffix, nil)
-		}},
-		{name: "zero length below the recovery point", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
-			write(t, m, seg1+logSuffix, nil)
-		}},
-		{name: "missing above the recovery point", point: 0, end: 27, spoil: func(t *testing.T, m *vfs.Mem) {
-			must(t, m.Remove(seg1+logSuffix))
-		}},
-		{name: "missing below the recovery point", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
-			must(t, m.Remove(seg1+logSuffix))
-		}},
-		{name: "base offset mismatch above the recovery point", point: 0, end: 27, spoil: func(t *testing.T, m *vfs.Mem) {
-			must(t, m.Rename(seg1+logSuffix, logDir+"/00000000000000000028.log"))
-		}},
-		{name: "first segment renamed upwards", point: 0, end: 3, spoil: func(t *testing.T, m *vfs.Mem) {
-			must(t, m.Rename(seg0+logSuffix, logDir+"/00000000000000000003.log"))
-		}},
-		{name: "last segment shorter than the recovery point", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
-			last := lastLog(t, m)
-			write(t, m, last, read(t, m, last)[:100])
-		}},
-		{name: "all gone", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
-			for _, n := range names(t, m, logDir) {
+var badInputs = []struct {
+	name  string
+	spoil func(t *testing.T, m *vfs.Mem)
+	point int64 // recovery point; -1: the log's end
+	end   int64 // log end after recovery
+	lost  int   // faults
+	err   error
+}{
+	{name: "nothing", spoil: func(*testing.T, *vfs.Mem) {}, point: -1, end: 120},
+	{name: "no recovery point", spoil: func(*testing.T, *vfs.Mem) {}, point: 0, end: 120},
+	{name: "no index files", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
+		for _, n := range names(t, m, logDir) {
+			if strings.HasSuffix(n, "index") {
 				must(t, m.Remove(filepath.Join(logDir, n)))
 			}
-		}},
-		{name: "names that are no numbers", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
-			for _, n := range []string{"x.log", "1.log", "-0000000000000000001.log", "99999999999999999999.log",
-				"000000000000000000000.log", "0000000000000000002٣.log", "00000000000000000030.log.bak", ".log", "00000000000000000040.what"} {
-				write(t, m, filepath.Join(logDir, n), []byte("x"))
+		}
+	}},
+	{name: "garbage in every side file", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
+		for _, n := range names(t, m, logDir) {
+			if !strings.HasSuffix(n, logSuffix) && n != partitionFile {
+				write(t, m, filepath.Join(logDir, n), []byte("garbage, 30 bytes, not a file."))
 			}
-		}},
-		{name: "leftovers of a deletion and a compaction", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
-			for _, n := range []string{"00000000000000000000.log.deleted", "00000000000000000000.log.cleaned", "leader-epoch-checkpoint.tmp"} {
-				write(t, m, filepath.Join(logDir, n), []byte("x"))
-			}
-		}},
-		{name: "a directory in a segment's place", point: -1, err: vfs.ErrUnsafe, spoil: func(t *testing.T, m *vfs.Mem) {
-			must(t, m.MkdirAll(logDir+"/00000000000000000500.log", 0o700))
-		}},
-		{name: "another topic's directory", point: -1, err: ErrTopicID, spoil: func(t *testing.T, m *vfs.Mem) {
-			write(t, m, filepath.Join(logDir, partitionFile), encodePartitionFile([16]byte{9}))
-		}},
-	} {
+		}
+	}},
+	{name: "index longer than the log", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
+		b := read(t, m, seg0+indexSuffix)
+		for i := range int32(100) {
+			b = append(b, encodeOffsets([]offsetEntry{{1000 + i, 5000 + i}})...)
+		}
+		write(t, m, seg0+indexSuffix, b)
+	}},
+	{name: "index of zeros", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
+		write(t, m, seg0+indexSuffix, make([]byte, 4096))
+		write(t, m, seg0+timeSuffix, make([]byte, 1200))
+	}},
+	{name: "torn tail", point: 0, end: 117, spoil: func(t *testing.T, m *vfs.Mem) {
+		last := lastLog(t, m)
+		b := read(t, m, last)
+		write(t, m, last, b[:len(b)-1])
+	}},
+	{name: "zeros behind the end", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
+		last := lastLog(t, m)
+		write(t, m, last, append(read(t, m, last), make([]byte, 10_000)...))
+	}},
+	{name: "zero length above the recovery point", point: 0, end: 27, spoil: func(t *testing.T, m *vfs.Mem) {
+		write(t, m, seg1+logSuffix, nil)
+	}},
+	{name: "zero length below the recovery point", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
+		write(t, m, seg1+logSuffix, nil)
+	}},
+	{name: "missing above the recovery point", point: 0, end: 27, spoil: func(t *testing.T, m *vfs.Mem) {
+		must(t, m.Remove(seg1+logSuffix))
+	}},
+	{name: "missing below the recovery point", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
+		must(t, m.Remove(seg1+logSuffix))
+	}},
+	{name: "base offset mismatch above the recovery point", point: 0, end: 27, spoil: func(t *testing.T, m *vfs.Mem) {
+		must(t, m.Rename(seg1+logSuffix, logDir+"/00000000000000000028.log"))
+	}},
+	{name: "first segment renamed upwards", point: 0, end: 3, spoil: func(t *testing.T, m *vfs.Mem) {
+		must(t, m.Rename(seg0+logSuffix, logDir+"/00000000000000000003.log"))
+	}},
+	{name: "last segment shorter than the recovery point", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
+		last := lastLog(t, m)
+		write(t, m, last, read(t, m, last)[:100])
+	}},
+	{name: "all gone", point: -1, end: 120, lost: 1, spoil: func(t *testing.T, m *vfs.Mem) {
+		for _, n := range names(t, m, logDir) {
+			must(t, m.Remove(filepath.Join(logDir, n)))
+		}
+	}},
+	{name: "names that are no numbers", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
+		for _, n := range []string{"x.log", "1.log", "-0000000000000000001.log", "99999999999999999999.log",
+			"000000000000000000000.log", "0000000000000000002٣.log", "00000000000000000030.log.bak", ".log", "00000000000000000040.what"} {
+			write(t, m, filepath.Join(logDir, n), []byte("x"))
+		}
+	}},
+	{name: "leftovers of a deletion and a compaction", point: -1, end: 120, spoil: func(t *testing.T, m *vfs.Mem) {
+		for _, n := range []string{"00000000000000000000.log.deleted", "00000000000000000000.log.cleaned", "leader-epoch-checkpoint.tmp"} {
+			write(t, m, filepath.Join(logDir, n), []byte("x"))
+		}
+	}},
+	{name: "a directory in a segment's place", point: -1, err: vfs.ErrUnsafe, spoil: func(t *testing.T, m *vfs.Mem) {
+		must(t, m.MkdirAll(logDir+"/00000000000000000500.log", 0o700))
+	}},
+	{name: "another topic's directory", point: -1, err: ErrTopicID, spoil: func(t *testing.T, m *vfs.Mem) {
+		write(t, m, filepath.Join(logDir, partitionFile), encodePartitionFile([16]byte{9}))
+	}},
+}
+
+func TestRecoveryOfBadInputs(t *testing.T) {
+	for _, c := range badInputs {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMem(t)
 			l := open(t, options(m))

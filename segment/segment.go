@@ -36,7 +36,6 @@ type Segment struct {
 	// The writer's.
 	reserved  int64 // end of the preallocated room
 	created   int64 // wall clock milliseconds, for a roll by age without record timestamps
-	written   int64 // end of what Writeback was asked for
 	synced    int64 // size at the last fdatasync; the flusher's (under Log.syncing)
 	jitterCut int64 // milliseconds that this segment rolls earlier
 }

@@ -334,7 +334,14 @@ func (l *Log) warm() error {
 	}
 	defer s.log.release()
 	size := s.tail.size.Load()
-	x, err := l.loadSparse(s, f, size)
+	have, err := f.Size()
+	if err == nil && have != size {
+		err = fmt.Errorf("%s has %d bytes, the clean stop left %d", s.log.name(), have, size)
+	}
+	var x *sparse
+	if err == nil {
+		x, err = l.loadSparse(s, f, size)
+	}
 	if err == nil {
 		// The entry that a clean close put behind the last batch would not be there in a log that never closed; it is
 		// right, and stays.
