@@ -31,7 +31,7 @@ func Guard(key, version int16, body []byte) error {
 		}
 		return nil
 	}
-	w := walk{cursor: cursor{b: body}, version: version, flexible: Lookup(key).IsFlexible(version)}
+	w := walk{cursor: cursor{b: body}, key: Key(key), version: version, flexible: Lookup(key).IsFlexible(version)}
 	w.message(m, budgetFactor*int64(len(body))+budgetBase)
 	if w.bad {
 		return w.close(key, version)
@@ -42,6 +42,7 @@ func Guard(key, version int16, body []byte) error {
 // walk is one pass over a body.
 type walk struct {
 	cursor
+	key      Key
 	version  int16
 	flexible bool
 	budget   int64 // memory kmsg may still take
@@ -51,9 +52,25 @@ func (w *walk) message(m *message, budget int64) {
 	w.budget = budget
 	w.charge(m.memory)
 	w.fields(m.fields)
-	if !w.bad && w.left() > 0 {
+	if !w.bad && w.left() > 0 && !w.knownTail() {
 		w.fail(ReasonTrailing)
 	}
+}
+
+// knownTail reports whether the bytes behind the body are those of librdkafka up to 2.0, which is widely installed:
+// it ends a flexible ListGroups with a second empty tag section, and writes the null topics of a flexible OffsetFetch
+// as four zero bytes instead of one. Kafka ignores whatever follows a body; here nothing else may.
+func (w *walk) knownTail() bool {
+	rest := w.b[w.at:]
+	switch {
+	case !w.flexible:
+		return false
+	case w.key == ListGroups:
+		return string(rest) == "\x00"
+	case w.key == OffsetFetch && w.version < 8:
+		return len(rest) == 3 && rest[0] == 0 && rest[1] <= 1 && rest[2] == 0
+	}
+	return false
 }
 
 // charge takes memory off the budget before anybody asks for it (P2).

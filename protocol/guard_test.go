@@ -33,7 +33,7 @@ func TestGuardAcceptsExactlyWhatKmsgWrites(t *testing.T) {
 					t.Fatalf("%s v%d: accepted %d of %d bytes", a.Name, version, n, len(body))
 				}
 			}
-			longer := append(body[:len(body):len(body)], 0)
+			longer := append(body[:len(body):len(body)], 1)
 			if err := Guard(int16(a.Key), version, longer); err == nil || reasonOf(t, err) != ReasonTrailing {
 				t.Fatalf("%s v%d: 31 trailing byte: %v", a.Name, version, err)
 			}
@@ -156,7 +156,12 @@ func TestBadInputs31to47(t *testing.T) {
 		want    Reason // 255: accepted
 	}{
 		{"31 trailing byte", Heartbeat, 0, be16(1) + "g" + be32(1) + be16(1) + "m" + "\x00", ReasonTrailing},
-		{"31 trailing byte behind tags", ListGroups, 3, "\x00\x00", ReasonTrailing},
+		{"31 trailing byte behind tags", ListGroups, 3, "\x00\x01", ReasonTrailing},
+		{"31 third tag section", ListGroups, 3, "\x00\x00\x00", ReasonTrailing},
+		{"31 tail of another key", DescribeGroups, 5, "\x01\x00\x00\x00", ReasonTrailing},
+		{"31 tail of null topics, too long", OffsetFetch, 7, "\x02g\x00\x00\x00" + "\x00\x00\x00\x00", ReasonTrailing},
+		{"31 tail of null topics, not zero", OffsetFetch, 7, "\x02g\x00\x00\x00" + "\x00\x02\x00", ReasonTrailing},
+		{"31 tail of null topics in a version without tags", OffsetFetch, 5, be16(1) + "g" + be32(-1) + "\x00\x00\x00", ReasonTrailing},
 		{"32 array length 2^31-1", Metadata, 1, be32(math.MaxInt32), ReasonLength},
 		{"32 compact array length 2^32-2", Metadata, 9, "\xff\xff\xff\xff\x0f", ReasonLength},
 		{"33 one-byte elements, large in memory", DescribeGroups, 5, "\x81\x89\x7a" + strings.Repeat("\x01", 2_000_000) + "\x00\x00", ReasonBudget},
@@ -226,6 +231,31 @@ func TestBadInput44BooleanTwoIsTrue(t *testing.T) {
 	r, err := Decode(&Header{Key: int16(DescribeGroups), Version: 3}, []byte(be32(0)+"\x02"))
 	if err != nil || !r.(*kmsg.DescribeGroupsRequest).IncludeAuthorizedOperations {
 		t.Fatal(r, err)
+	}
+}
+
+// librdkafka 2.0 sends these two, as its admin client does for ListConsumerGroups and ListConsumerGroupOffsets.
+func TestTailsOfOldLibrdkafkaAreLetThrough(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		key     Key
+		version int16
+		body    string
+	}{
+		{"second tag section", ListGroups, 3, "\x00" + "\x00"},
+		{"second tag section behind a filter", ListGroups, 4, "\x02\x06Empty\x00" + "\x00"},
+		{"null topics of four bytes", OffsetFetch, 6, "\x02g\x00\x00" + "\x00\x00\x00"},
+		{"null topics of four bytes, stable", OffsetFetch, 7, "\x02g\x00\x00\x00" + "\x00\x01\x00"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := Decode(&Header{Key: int16(test.key), Version: test.version}, []byte(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, ok := r.(*kmsg.OffsetFetchRequest); ok && (f.Group != "g" || f.Topics != nil) {
+				t.Fatalf("decoded to %+v", f)
+			}
+		})
 	}
 }
 
