@@ -49,6 +49,8 @@ type fetchReply struct {
 	correlation int32
 	arrived     time.Time
 	deadline    time.Time
+	quota       *clientQuota  // nil: none
+	began, busy time.Duration // the present look's start and the time of those before, for the quota
 	started     bool
 	parked      bool
 	code        int16
@@ -72,6 +74,7 @@ func (s *session) startFetch(body []byte) error {
 		return err
 	}
 	r.s, r.correlation = s, s.header.CorrelationID
+	r.quota, r.busy = s.quota(), 0
 	r.started, r.parked, r.code, r.session, r.sessionID, r.full = false, false, 0, nil, 0, true
 	r.parts, r.told, r.sent = r.parts[:0], r.told[:0], r.sent[:0]
 	wait := min(max(time.Duration(r.request.MaxWaitMillis)*time.Millisecond, 0), fetchWaitMax)
@@ -86,6 +89,9 @@ func (r *fetchReply) Deadline() time.Time { return r.deadline }
 
 // Ready reads every partition, in the order of the request or session (trap 27), and decides whether to answer.
 func (r *fetchReply) Ready(now time.Time) bool {
+	if r.quota != nil {
+		r.began = r.s.b.uptime()
+	}
 	if !r.started {
 		r.started = true
 		r.begin(now)
@@ -95,12 +101,17 @@ func (r *fetchReply) Ready(now time.Time) bool {
 		return true
 	}
 	r.unpark()
-	limit := min(int(r.request.MaxBytes), r.s.b.cfg.FetchMaxBytes)
+	limit := r.quota.fetchLimit(min(int(r.request.MaxBytes), r.s.b.cfg.FetchMaxBytes))
 	got, failed := r.readAll(limit)
 	enough := got >= min(int(r.request.MinBytes), limit)
 	if enough || failed || len(r.parts) == 0 || !now.Before(r.deadline) {
-		r.encode()
+		if r.quota == nil || !r.throttled() {
+			r.encode()
+		}
 		return true
+	}
+	if r.quota != nil {
+		r.busy += r.s.b.uptime() - r.began
 	}
 	r.release()
 	return false
@@ -320,6 +331,6 @@ func (r *fetchReply) Done() {
 		f.read = partition.ReadResult{}
 	}
 	clear(r.told)
-	r.s, r.session = nil, nil
+	r.s, r.session, r.quota = nil, nil, nil
 	fetchReplies.Put(r)
 }

@@ -51,6 +51,9 @@ type produceReply struct {
 	names       []byte
 	next        int // parts before it are settled
 	waiter      partition.Waiter
+	quota       *clientQuota // nil: none
+	size        int          // of the request, for the quota
+	throttle    int32        // milliseconds
 	results     []protocol.ProduceResult
 }
 
@@ -61,6 +64,7 @@ type produceStage struct {
 	request protocol.ProduceRequest
 	rules   record.Rules
 	replies []*produceReply
+	began   time.Duration // when the first that a quota binds was staged; 0: there is none
 	groups  []appendGroup
 	groupOf map[*partition.Partition]int
 }
@@ -75,6 +79,10 @@ type appendGroup struct {
 // stays until the burst ends.
 func (s *session) stageProduce(body []byte, now time.Time) error {
 	st := &s.stage
+	quota := s.quota()
+	if quota != nil && st.began == 0 {
+		st.began = s.b.uptime()
+	}
 	if err := st.request.Decode(s.header.Version, body); err != nil {
 		return err
 	}
@@ -85,6 +93,7 @@ func (s *session) stageProduce(body []byte, now time.Time) error {
 	r.arrived = time.Now()
 	r.deadline = r.arrived.Add(timeout)
 	r.parts, r.names, r.next = r.parts[:0], r.names[:0], 0
+	r.quota, r.size, r.throttle = quota, len(body), 0
 	var in protocol.ProducePartition
 	for q.Next(&in) {
 		r.parts = append(r.parts, producePart{topicID: in.TopicID, first: in.NewTopic, index: in.Index, appendTime: -1})
@@ -168,8 +177,15 @@ func (s *session) flushStage(time.Time) error {
 	st.groups = st.groups[:0]
 	clear(st.groupOf)
 	var failed error
+	var share time.Duration // of the time this took
+	if st.began != 0 {
+		share, st.began = (s.b.uptime()-st.began)/time.Duration(len(st.replies)), 0
+	}
 	for i, r := range st.replies {
 		st.replies[i] = nil
+		if r.quota != nil {
+			r.charge(share)
+		}
 		if err := r.handOver(); err != nil && failed == nil {
 			failed = err
 		}
@@ -275,7 +291,7 @@ func (r *produceReply) Write(o *listener.Out) error {
 		r.results = append(r.results, r.parts[i].result())
 	}
 	buf := o.Buf()
-	*buf = protocol.AppendProduceResponse(*buf, r.version, r.correlation, 0, r.results, nil)
+	*buf = protocol.AppendProduceResponse(*buf, r.version, r.correlation, r.throttle, r.results, nil)
 	r.s.b.metrics.answered(keyProduce, time.Since(r.arrived))
 	return nil
 }
@@ -308,7 +324,7 @@ func (r *produceReply) Done() {
 		r.parts[i] = producePart{}
 	}
 	clear(r.results)
-	r.s = nil
+	r.s, r.quota = nil, nil
 	produceReplies.Put(r)
 }
 

@@ -49,6 +49,9 @@ type Broker struct {
 	epoch         atomic.Int64 // this registration's broker epoch; 0 before
 
 	published atomic.Pointer[publication]
+	quotas    atomic.Pointer[quotaTable] // nil: there are none
+	meters    *meters
+	started   time.Time     // the zero of uptime
 	ready     chan struct{} // closed when this broker serves
 	stopping  atomic.Bool
 	producers producerIDs
@@ -86,8 +89,10 @@ func Open(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, codecs: compress.New(), metrics: new(metrics),
 		sessions: newFetchSessions(cfg.FetchSessions), previousEpoch: -1,
-		tasks: make(chan func(context.Context), 1024), fatal: make(chan error, 1), ready: make(chan struct{}),
+		started: time.Now(),
+		tasks:   make(chan func(context.Context), 1024), fatal: make(chan error, 1), ready: make(chan struct{}),
 	}
+	b.meters = newMeters(cfg.Quota, b.metrics)
 	b.publish(metadata.Empty())
 	b.handlers = b.dispatchTable()
 	for _, step := range []func() error{b.openDirs, b.openPartitions, b.openController, b.openGroups, b.listen, b.listenHTTP} {

@@ -20,6 +20,7 @@ type collector struct {
 	build, ready, connections, accepted, closed, refused           *prometheus.Desc
 	requests, requestBytes, latency                                *prometheus.Desc
 	bytesIn, recordsIn, batchesIn, failed, duplicates, bytesOut    *prometheus.Desc
+	throttles, throttleTime                                        *prometheus.Desc
 	topics, partitions, leaders, offline, underMinISR              *prometheus.Desc
 	dirOnline, appended                                            *prometheus.Desc
 	flushes, flushSeconds, sessions, openFiles, imageIndex, active *prometheus.Desc
@@ -52,6 +53,9 @@ func newCollector(b *Broker) *collector {
 		failed:     d("produce_failed_total", "Record batches that were not appended."),
 		duplicates: d("produce_duplicates_total", "Record batches recognised as duplicates (idempotence)."),
 		bytesOut:   d("fetched_bytes_total", "Record batch bytes sent to clients."),
+
+		throttles:    d("throttled_answers_total", "Answers that told their client to wait, by quota.", "quota"),
+		throttleTime: d("throttled_seconds_total", "Time clients were told to wait and their connections were muted, by quota.", "quota"),
 
 		topics:      d("topics", "Topics in the cluster."),
 		partitions:  d("partitions", "Partitions hosted here."),
@@ -113,6 +117,10 @@ func (c *collector) collectRequests(ch chan<- prometheus.Metric) {
 	counter(ch, c.failed, float64(m.failedAppends.Load()))
 	counter(ch, c.duplicates, float64(m.duplicates.Load()))
 	counter(ch, c.bytesOut, float64(m.bytesOut.Load()))
+	for kind, name := range quotaKeys {
+		counter(ch, c.throttles, float64(m.throttles[kind].Load()), name)
+		counter(ch, c.throttleTime, float64(m.throttleTime[kind].Load())/1e9, name)
+	}
 	gauge(ch, c.sessions, float64(c.b.sessions.count()))
 }
 

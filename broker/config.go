@@ -40,6 +40,7 @@ type Config struct {
 
 	Offsets OffsetsConfig // __consumer_offsets
 	Group   GroupConfig   // classic consumer groups
+	Quota   QuotaConfig   // how the use of clients is counted
 
 	ProducerIDExpiration time.Duration // producer.id.expiration.ms
 	RetentionCheck       time.Duration // log.retention.check.interval.ms
@@ -102,6 +103,14 @@ type GroupConfig struct {
 	MaxSize               int           // group.max.size
 }
 
+// QuotaConfig is how long the use of clients is remembered.
+type QuotaConfig struct {
+	Windows              int           // quota.window.num
+	WindowSize           time.Duration // quota.window.size.seconds
+	ControllerWindows    int           // controller.quota.window.num
+	ControllerWindowSize time.Duration // controller.quota.window.size.seconds
+}
+
 // Setting is one configured value and where it was written.
 type Setting struct {
 	Value string
@@ -136,6 +145,7 @@ func Defaults() Config {
 			MinSessionTimeout: 6 * time.Second, MaxSessionTimeout: 30 * time.Minute,
 			InitialRebalanceDelay: 3 * time.Second, MaxSize: 1<<31 - 1,
 		},
+		Quota:                QuotaConfig{Windows: 11, WindowSize: time.Second, ControllerWindows: 11, ControllerWindowSize: time.Second},
 		ProducerIDExpiration: 24 * time.Hour,
 		RetentionCheck:       5 * time.Minute,
 		InitialTaskDelay:     30 * time.Second,

@@ -154,6 +154,20 @@ func groupKeys() []Key {
 	}
 }
 
+// quotaWindowKeys say how the use of clients is counted.
+func quotaWindowKeys() []Key {
+	return []Key{
+		{Name: "quota.window.num", Type: tInt, Default: "11", Doc: "Windows over which the use of a client is judged against its quota.",
+			apply: intTo(1, 1000, func(c *Config) *int { return &c.Quota.Windows })},
+		{Name: "quota.window.size.seconds", Type: tInt, Default: "1", Doc: "Length of such a window.",
+			apply: timeTo(time.Second, 1, func(c *Config) *time.Duration { return &c.Quota.WindowSize })},
+		{Name: "controller.quota.window.num", Type: tInt, Default: "11", Doc: "Windows whose worth of changes of topics may come at once.",
+			apply: intTo(1, 1000, func(c *Config) *int { return &c.Quota.ControllerWindows })},
+		{Name: "controller.quota.window.size.seconds", Type: tInt, Default: "1", Doc: "Length of such a window.",
+			apply: timeTo(time.Second, 1, func(c *Config) *time.Duration { return &c.Quota.ControllerWindowSize })},
+	}
+}
+
 // ignoredKeys are accepted so that Kafka's property files work unchanged; each says why it has no effect.
 func ignoredKeys() []Key {
 	var out []Key
@@ -199,8 +213,7 @@ func ignoredKeys() []Key {
 	add("Accepted without effect: the controller's log is snapshotted by its own rules.", "metadata.log.segment.bytes=1073741824", "metadata.log.segment.ms=604800000",
 		"metadata.log.max.record.bytes.between.snapshots=20971520", "metadata.log.max.snapshot.interval.ms=3600000", "metadata.max.retention.bytes=104857600",
 		"metadata.max.retention.ms=604800000", "metadata.max.idle.interval.ms=500")
-	add("Accepted without effect: quotas are not served yet.", "quota.window.num=11", "quota.window.size.seconds=1", "controller.quota.window.num=11",
-		"controller.quota.window.size.seconds=1", "replication.quota.window.num=11", "replication.quota.window.size.seconds=1", "alter.log.dirs.replication.quota.window.num=11",
+	add("Accepted without effect: replication is not throttled, and one limit holds for every address; see the quota connection_creation_rate.", "replication.quota.window.num=11", "replication.quota.window.size.seconds=1", "alter.log.dirs.replication.quota.window.num=11",
 		"alter.log.dirs.replication.quota.window.size.seconds=1", "max.connections.per.ip.overrides")
 	add("Accepted without effect: metrics are served over HTTP, see cordwood.http.listener.", "metric.reporters", "metrics.num.samples=2", "metrics.sample.window.ms=30000",
 		"metrics.recording.level=INFO", "auto.include.jmx.reporter=true", "kafka.metrics.reporters", "kafka.metrics.polling.interval.secs=10",

@@ -40,6 +40,8 @@ func (b *Broker) dispatchTable() map[int16]*api {
 		45:             blocking(b.alterPartitionReassignments),
 		46:             inline(b.listPartitionReassignments),
 		47:             blocking(b.offsetDelete),
+		48:             inline(b.describeClientQuotas),
+		49:             blocking(b.alterClientQuotas),
 		60:             inline(b.describeCluster),
 		61:             inline(b.describeProducers),
 		74:             inline(b.listConfigResources),

@@ -31,6 +31,8 @@ type metrics struct {
 	bytesOut        atomic.Uint64
 	connections     atomic.Int64
 	connectionsDone atomic.Uint64
+	throttles       [quotaKinds]atomic.Uint64 // throttled answers
+	throttleTime    [quotaKinds]atomic.Int64  // nanoseconds their clients were told to wait
 }
 
 // api maps own keys (20000 and up) behind Kafka's.
@@ -70,6 +72,11 @@ func (m *metrics) produced(items []*partition.Append) {
 	m.batchesIn.Add(uint64(len(items)))
 	m.bytesIn.Add(bytes)
 	m.recordsIn.Add(records)
+}
+
+func (m *metrics) throttled(kind quotaKind, d time.Duration) {
+	m.throttles[kind].Add(1)
+	m.throttleTime[kind].Add(int64(d))
 }
 
 func (m *metrics) fetched(n int)     { m.bytesOut.Add(uint64(n)) }

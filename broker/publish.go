@@ -57,6 +57,9 @@ func (b *Broker) followFeed(ctx context.Context) error {
 func (b *Broker) apply(old, img *metadata.Image) {
 	deleted := metadata.Compare(old, img).TopicsDeleted
 	b.partitions.Apply(img)
+	if !img.SameQuotas(old) {
+		b.quotas.Store(newQuotaTable(img, b.meters))
+	}
 	b.deleted.add(deleted, time.Now())
 	b.publish(img)
 	b.moveShards(old, img)

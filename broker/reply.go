@@ -19,6 +19,7 @@ type request struct {
 	header  *protocol.Header
 	msg     kmsg.Request
 	arrived time.Time
+	quota   *clientQuota // nil: none
 }
 
 // clientID is the name the client gave itself; never logged unescaped.
@@ -41,7 +42,9 @@ type plainReply struct {
 	api     *api
 	req     kmsg.Request
 	arrived time.Time
-	tooNew  bool // ApiVersions above our range (trap 1)
+	quota   *clientQuota  // nil: none
+	busy    time.Duration // spent on it here
+	tooNew  bool          // ApiVersions above our range (trap 1)
 
 	resp kmsg.Response
 	err  error
@@ -58,7 +61,17 @@ func (r *plainReply) Ready(time.Time) bool {
 		return true
 	}
 	ctx := r.s.c.Context()
-	r.resp, r.err = r.api.serve(ctx, &request{s: r.s, header: &r.header, msg: r.req, arrived: r.arrived})
+	var began time.Duration
+	if r.quota != nil {
+		began = r.s.b.uptime()
+	}
+	r.resp, r.err = r.api.serve(ctx, &request{s: r.s, header: &r.header, msg: r.req, arrived: r.arrived, quota: r.quota})
+	if r.quota != nil && r.resp != nil && r.err == nil {
+		if !r.api.blocking { // the others wait for somebody: that is no work
+			r.busy += r.s.b.uptime() - began
+		}
+		r.charge()
+	}
 	return true
 }
 

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"cordwood/broker/listener"
@@ -21,7 +22,10 @@ type session struct {
 	header    protocol.Header
 	validator record.Validator
 	stage     produceStage
-	admitted  bool // the broker was ready once
+	admitted  bool         // the broker was ready once
+	limits    *clientQuota // of the last request's client, while quotas are set
+
+	muted atomic.Int64 // time since the broker's start until which a quota mutes the connection; 0: it does not
 
 	// set once by ApiVersions (KIP-511), read by the log only
 	software string
@@ -42,6 +46,9 @@ func (s *session) Burst(frames [][]byte) error {
 		case <-s.c.Context().Done():
 			return errClose
 		}
+	}
+	if s.muted.Load() != 0 && !s.unmuted() {
+		return errClose
 	}
 	now := s.b.now()
 	for _, f := range frames {
@@ -110,7 +117,7 @@ func (s *session) startPlain(body []byte) error {
 	if a == nil {
 		return fmt.Errorf("%w: api key %d has no handler", errClose, h.Key)
 	}
-	r := &plainReply{s: s, header: h, api: a, arrived: time.Now()}
+	r := &plainReply{s: s, header: h, api: a, arrived: time.Now(), quota: s.quota()}
 	if h.Key == keyApiVersions && !protocol.Lookup(h.Key).Serves(h.Version) {
 		r.tooNew = true
 		s.c.Reply(r)
@@ -122,6 +129,9 @@ func (s *session) startPlain(body []byte) error {
 		return err
 	}
 	r.req = req
+	if r.quota != nil {
+		r.busy = time.Since(r.arrived)
+	}
 	r.header.ClientID = append([]byte(nil), h.ClientID...)
 	s.c.Reply(r)
 	return nil

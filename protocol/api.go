@@ -39,6 +39,8 @@ const (
 	AlterPartitionReassignments Key = 45
 	ListPartitionReassignments  Key = 46
 	OffsetDelete                Key = 47
+	DescribeClientQuotas        Key = 48
+	AlterClientQuotas           Key = 49
 	DescribeCluster             Key = 60
 	DescribeProducers           Key = 61
 	ListConfigResources         Key = 74
@@ -115,6 +117,8 @@ var table = []API{
 	row(AlterPartitionReassignments, "AlterPartitionReassignments", 0, 1, 0, FrameAdmin),
 	row(ListPartitionReassignments, "ListPartitionReassignments", 0, 0, 0, FrameAdmin),
 	row(OffsetDelete, "OffsetDelete", 0, 0, -1, FrameAdmin),
+	row(DescribeClientQuotas, "DescribeClientQuotas", 0, 1, 1, FrameAdmin),
+	row(AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, FrameAdmin),
 	row(DescribeCluster, "DescribeCluster", 0, 2, 0, FrameAdmin),
 	row(DescribeProducers, "DescribeProducers", 0, 0, 0, FrameAdmin),
 	row(ListConfigResources, "ListConfigResources", 0, 1, 0, FrameAdmin),

@@ -98,6 +98,11 @@ var schemas = compileAll(map[Key]string{
 		TimeoutMillis:int32  Topics:[ Topic:string  Partitions:[int32] ]?`,
 	OffsetDelete: `
 		Group:string  Topics:[ Topic:string  Partitions:[ Partition:int32 ] ]`,
+	DescribeClientQuotas: `
+		Components:[ EntityType:string  MatchType:int8  Match:string? ]  Strict:bool`,
+	AlterClientQuotas: `
+		Entries:[ Entity:[ Type:string  Name:string? ]  Ops:[ Key:string  Value:float64  Remove:bool ] ]
+		ValidateOnly:bool`,
 	DescribeCluster: `
 		IncludeClusterAuthorizedOperations:bool  EndpointType:int8/1+  IncludeFencedBrokers:bool/2+`,
 	DescribeProducers: `
