@@ -56,10 +56,10 @@ func FromProperties(settings map[string]Setting) (Config, error) {
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		k := LookupKey(name)
 		switch {
+		case k == nil && strings.HasPrefix(name, "listener.name."):
+			refuse(name, "keys of single listeners are about TLS and SASL, which this version does not serve", "remove it")
 		case k == nil:
-			if !listenerKey(name) {
-				refuse(name, "unknown key", suggestion(name))
-			}
+			refuse(name, "unknown key", suggestion(name))
 		case k.Status == Ignored:
 		default:
 			if err := k.set(&c, settings[name].Value); err != nil {
@@ -80,9 +80,6 @@ func FromProperties(settings map[string]Setting) (Config, error) {
 	}
 	return c, errors.Join(problems...)
 }
-
-// listenerKey says whether a key belongs to one listener. The known ones of them are about TLS and SASL.
-func listenerKey(name string) bool { return false }
 
 func suggestion(name string) string {
 	if s := Suggest(name); s != "" {

@@ -167,6 +167,7 @@ func TestBadSettingsAreRefusedWithPlaceAndAdvice(t *testing.T) {
 		{"log.cleanup.policy=burn", "log.cleanup.policy=burn: "},
 		{"ssl.keystore.password=secret", "ssl.keystore.password: not supported by this version; remove it"},
 		{"authorizer.class.name=x", "not supported"},
+		{"listener.name.plaintext.ssl.client.auth=required", "keys of single listeners are about TLS and SASL, which this version does not serve"},
 		{"process.roles=broker", "a lone node has both roles"},
 		{"process.roles=broker,controller,king", "unknown role king"},
 		{"controller.quorum.voters=1@a:1,2@b:1", "a single node"},
