@@ -161,13 +161,24 @@ func (f *fakeBroker) answer(q kmsg.Request) kmsg.Response {
 	case *kmsg.FetchRequest:
 		f.fetch(q, r.(*kmsg.FetchResponse))
 	case *kmsg.ApiVersionsRequest:
-		for _, k := range [][3]int16{{0, 3, 7}, {1, 4, 11}, {3, 1, 5}, {18, 0, 0}, {19, 2, 4}, {20, 1, 3}} {
+		for _, k := range [][3]int16{{0, 3, 7}, {1, 4, 11}, {2, 1, 5}, {3, 1, 5}, {18, 0, 0}, {19, 2, 4}, {20, 1, 3}} {
 			a := kmsg.NewApiVersionsResponseApiKey()
 			a.ApiKey, a.MinVersion, a.MaxVersion = k[0], k[1], k[2]
 			r.(*kmsg.ApiVersionsResponse).ApiKeys = append(r.(*kmsg.ApiVersionsResponse).ApiKeys, a)
 		}
 	case *kmsg.MetadataRequest:
 		f.metadata(q, r.(*kmsg.MetadataResponse))
+	case *kmsg.ListOffsetsRequest:
+		for _, t := range q.Topics {
+			rt := kmsg.NewListOffsetsResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewListOffsetsResponseTopicPartition()
+				rp.Partition = p.Partition
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			r.(*kmsg.ListOffsetsResponse).Topics = append(r.(*kmsg.ListOffsetsResponse).Topics, rt)
+		}
 	case *kmsg.CreateTopicsRequest:
 		f.created.Add(1)
 		for _, t := range q.Topics {

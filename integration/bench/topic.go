@@ -48,7 +48,7 @@ func createTopic(t target, topic string, partitions int, configs map[string]stri
 					led++
 				}
 			}
-			if led == partitions {
+			if led == partitions && served(ctx, a, topic, partitions) {
 				return nil
 			}
 			if ctx.Err() != nil {
@@ -57,6 +57,12 @@ func createTopic(t target, topic string, partitions int, configs map[string]stri
 			time.Sleep(20 * time.Millisecond)
 		}
 	})
+}
+
+// served says whether the leaders know that they lead: Kafka's metadata are a little ahead of them.
+func served(ctx context.Context, a *kadm.Client, topic string, partitions int) bool {
+	ends, err := a.ListEndOffsets(ctx, topic)
+	return err == nil && ends.Error() == nil && len(ends[topic]) == partitions
 }
 
 // deleteTopic removes a topic and leaves time for its files to go.
