@@ -16,7 +16,7 @@ import (
 )
 
 // ground starts a broker in this process, on real sockets and real files.
-func ground(t *testing.T) (*Ground, string, *observer.ObservedLogs) {
+func ground(t testing.TB) (*Ground, string, *observer.ObservedLogs) {
 	t.Helper()
 	dir := t.TempDir()
 	core, logs := observer.New(zap.InfoLevel)

@@ -164,4 +164,3 @@ func (g *Ground) resetInside(c *Conn) error {
 	}
 	return c.Close()
 }
-
