@@ -42,6 +42,32 @@ func TestFullDiskRefusesAppendsAndGoesOn(t *testing.T) {
 	}
 }
 
+func TestFullDiskWhileEpochsAreWritten(t *testing.T) {
+	m := newMem(t)
+	full := false
+	l := open(t, options(vfs.NewFault(m, func(op vfs.Op) vfs.Verdict {
+		if full && (op.Kind == vfs.OpWrite || op.Kind == vfs.OpOpen) {
+			return vfs.Verdict{Err: syscall.ENOSPC}
+		}
+		return vfs.Verdict{}
+	})))
+	fill(t, l, 1, 4)
+	full = true
+	if end, err := l.Sync(); err != nil || end != 3 || l.RecoveryPoint() != 0 {
+		t.Fatalf("sync to %d, recovery point %d: %v", end, l.RecoveryPoint(), err)
+	}
+	if again := open(t, options(m.CrashClone(nil))); again.End() != 3 || again.LastEpoch() != 4 {
+		t.Fatalf("end %d, epoch %d", again.End(), again.LastEpoch())
+	}
+	full = false
+	if end, err := l.Sync(); err != nil || end != 3 {
+		t.Fatalf("sync to %d: %v", end, err)
+	}
+	if again := open(t, options(m.CrashClone(nil))); again.End() != 3 || again.LastEpoch() != 4 {
+		t.Fatalf("end %d, epoch %d", again.End(), again.LastEpoch())
+	}
+}
+
 func TestFailedWriteTakesTheLogOffline(t *testing.T) {
 	m := newMem(t)
 	broken := false

@@ -139,11 +139,11 @@ func (l *Log) readEpochs() (c epochCache, ok bool, err error) {
 	return nil, false, nil
 }
 
-// writeEpochs makes the cache durable. Under l.syncing.
+// writeEpochs makes the cache durable. Under l.syncing. A full disk leaves the old file, and the next call tries with a new one.
 func (l *Log) writeEpochs() error {
 	c := l.epochs.Load()
 	if err := vfs.WriteFileAtomic(l.fs, filepath.Join(l.dir, epochFile), (*c).encode()); err != nil {
-		return l.fail(err)
+		return l.ioError(err)
 	}
 	l.epochsSaved = c
 	return nil

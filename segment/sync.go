@@ -61,9 +61,14 @@ func (l *Log) syncLocked(all bool) (int64, error) {
 	l.mu.Unlock()
 
 	err := l.syncFiles(target, active, sealed, aux)
+	behind := false
 	if err == nil && l.epochsSaved != l.epochs.Load() {
-		if err = l.writeEpochs(); err == nil {
+		switch err = l.writeEpochs(); {
+		case err == nil:
 			dir = false // WriteFileAtomic synced it, after all the names were made
+		case errors.Is(err, ErrNoSpace):
+			// Epochs that have records are found again by a scan from the recovery point, so only that stays behind.
+			behind, err = true, nil
 		}
 	}
 	if err == nil && dir && !skipDirSync {
@@ -79,7 +84,9 @@ func (l *Log) syncLocked(all bool) (int64, error) {
 		}
 		return l.durable.Load(), l.fail(err)
 	}
-	raise(&l.synced, target)
+	if !behind {
+		raise(&l.synced, target)
+	}
 	raise(&l.durable, target)
 	return max(target, l.durable.Load()), nil
 }
