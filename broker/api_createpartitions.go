@@ -17,10 +17,18 @@ func (b *Broker) createPartitions(ctx context.Context, r *request) (kmsg.Respons
 	ctx, cancel := adminContext(ctx, q.TimeoutMillis)
 	defer cancel()
 	req := decide.CreatePartitionsRequest{ValidateOnly: q.ValidateOnly, Rules: b.rules()}
+	spent := r.mutations(3)
+	defer spent.tell(&resp.ThrottleMillis)
 	for _, in := range q.Topics {
 		t := decide.MorePartitions{Name: in.Topic, Count: in.Count}
 		for _, a := range in.Assignment {
 			t.Assignments = append(t.Assignments, nodeIDs(a.Replicas))
+		}
+		if !q.ValidateOnly {
+			if err := spent.charge(b.morePartitions(&t)); err != nil {
+				resp.Topics = append(resp.Topics, ungrownTopic(t.Name, err))
+				continue
+			}
 		}
 		req.Topics = append(req.Topics, t)
 	}
@@ -28,10 +36,8 @@ func (b *Broker) createPartitions(ctx context.Context, r *request) (kmsg.Respons
 		return decide.CreatePartitions(img, req, now)
 	})
 	if err != nil {
-		for _, in := range q.Topics {
-			out := kmsg.NewCreatePartitionsResponseTopic()
-			out.Topic, out.ErrorCode, out.ErrorMessage = in.Topic, codeOf(err), messageOf(err)
-			resp.Topics = append(resp.Topics, out)
+		for _, t := range req.Topics {
+			resp.Topics = append(resp.Topics, ungrownTopic(t.Name, err))
 		}
 		return resp, nil
 	}
@@ -45,4 +51,10 @@ func (b *Broker) createPartitions(ctx context.Context, r *request) (kmsg.Respons
 		}
 	}
 	return resp, nil
+}
+
+func ungrownTopic(name string, err error) kmsg.CreatePartitionsResponseTopic {
+	out := kmsg.NewCreatePartitionsResponseTopic()
+	out.Topic, out.ErrorCode, out.ErrorMessage = name, codeOf(err), messageOf(err)
+	return out
 }

@@ -19,17 +19,24 @@ func (b *Broker) createTopics(ctx context.Context, r *request) (kmsg.Response, e
 	ctx, cancel := adminContext(ctx, q.TimeoutMillis)
 	defer cancel()
 	req := decide.CreateTopicsRequest{ValidateOnly: q.ValidateOnly, Rules: b.rules(), NewID: b.controller.NewTopicID}
+	spent := r.mutations(6)
+	defer spent.tell(&resp.ThrottleMillis)
 	for i := range q.Topics {
-		req.Topics = append(req.Topics, newTopic(&q.Topics[i]))
+		t := newTopic(&q.Topics[i])
+		if !q.ValidateOnly {
+			if err := spent.charge(b.newPartitions(&t)); err != nil {
+				resp.Topics = append(resp.Topics, uncreatedTopic(t.Name, err))
+				continue
+			}
+		}
+		req.Topics = append(req.Topics, t)
 	}
 	reply, err := decided(ctx, b, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.CreateTopicsReply], error) {
 		return decide.CreateTopics(img, req, now)
 	})
 	if err != nil {
-		for i := range q.Topics {
-			out := kmsg.NewCreateTopicsResponseTopic()
-			out.Topic, out.ErrorCode, out.ErrorMessage = q.Topics[i].Topic, codeOf(err), messageOf(err)
-			resp.Topics = append(resp.Topics, out)
+		for i := range req.Topics {
+			resp.Topics = append(resp.Topics, uncreatedTopic(req.Topics[i].Name, err))
 		}
 		return resp, nil
 	}
@@ -44,6 +51,12 @@ func (b *Broker) createTopics(ctx context.Context, r *request) (kmsg.Response, e
 		resp.Topics = append(resp.Topics, b.createdTopic(&t))
 	}
 	return resp, nil
+}
+
+func uncreatedTopic(name string, err error) kmsg.CreateTopicsResponseTopic {
+	out := kmsg.NewCreateTopicsResponseTopic()
+	out.Topic, out.ErrorCode, out.ErrorMessage = name, codeOf(err), messageOf(err)
+	return out
 }
 
 func newTopic(in *kmsg.CreateTopicsRequestTopic) decide.NewTopic {

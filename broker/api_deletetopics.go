@@ -20,15 +20,26 @@ func (b *Broker) deleteTopics(ctx context.Context, r *request) (kmsg.Response, e
 	ctx, cancel := adminContext(ctx, q.TimeoutMillis)
 	defer cancel()
 	var refs []decide.TopicRef
+	spent := r.mutations(5)
+	defer spent.tell(&resp.ThrottleMillis)
+	add := func(ref decide.TopicRef) {
+		if b.cfg.DeleteTopics {
+			if err := spent.charge(b.lostPartitions(ref)); err != nil {
+				resp.Topics = append(resp.Topics, deletedTopic(ref, codeOf(err), messageOf(err)))
+				return
+			}
+		}
+		refs = append(refs, ref)
+	}
 	for _, name := range q.TopicNames {
-		refs = append(refs, decide.TopicRef{Name: name})
+		add(decide.TopicRef{Name: name})
 	}
 	for _, t := range q.Topics {
 		ref := decide.TopicRef{ID: t.TopicID}
 		if t.Topic != nil {
 			ref.Name = *t.Topic
 		}
-		refs = append(refs, ref)
+		add(ref)
 	}
 	var reply decide.DeleteTopicsReply
 	err := error(kerr.TopicDeletionDisabled)

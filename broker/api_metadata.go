@@ -37,7 +37,7 @@ func (b *Broker) metadata(ctx context.Context, r *request) (kmsg.Response, error
 	resp := q.ResponseKind().(*kmsg.MetadataResponse)
 	all := q.Topics == nil || q.Version == 0 && len(q.Topics) == 0
 	if !all {
-		b.createMissing(ctx, q)
+		b.createMissing(ctx, r, q, resp)
 	}
 	img := b.image()
 	resp.ClusterID = kmsg.StringPtr(img.ClusterID())
@@ -80,7 +80,7 @@ func (b *Broker) listBrokers(r *request, img *metadata.Image, resp *kmsg.Metadat
 }
 
 // createMissing creates the topics that do not exist, if both the broker and the request allow it.
-func (b *Broker) createMissing(ctx context.Context, q *kmsg.MetadataRequest) {
+func (b *Broker) createMissing(ctx context.Context, r *request, q *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) {
 	if !b.cfg.AutoCreateTopics || q.Version >= 4 && !q.AllowAutoTopicCreation {
 		return
 	}
@@ -102,6 +102,9 @@ func (b *Broker) createMissing(ctx context.Context, q *kmsg.MetadataRequest) {
 	if len(missing)+len(again) > autoCreateMax {
 		return
 	}
+	spent := r.mutations(neverStrict)
+	_ = spent.charge((len(missing) + len(again)) * int(b.cfg.NumPartitions)) // refuses nothing
+	spent.tell(&resp.ThrottleMillis)
 	if len(again) > 0 {
 		b.background(func(ctx context.Context) { b.autoCreate(ctx, again) })
 	}

@@ -33,14 +33,15 @@ func (l *boundListener) Open(c *listener.Conn) listener.Session {
 func (b *Broker) listen() error {
 	memory := listener.NewMemory(requestMemory(b.cfg.RequestMaxBytes))
 	for _, cfg := range b.cfg.Listeners {
+		rateOf := b.connectionRate
 		bound := &boundListener{cfg: cfg, b: b, kind: cfg.Kind}
 		maxConnections, perIP, rate := b.cfg.MaxConnections, b.cfg.MaxPerIP, float64(b.cfg.ConnectionRate)
 		if bound.internal() {
-			maxConnections, perIP, rate = 0, 0, 0 // the brokers' own connections are never refused
+			maxConnections, perIP, rate, rateOf = 0, 0, 0, nil // the brokers' own connections are never refused
 		}
 		l, err := listener.New(listener.Config{
 			Name: cfg.Name, Kind: cfg.Kind, Addr: cfg.Addr, Listen: b.cfg.Listen, MaxFrame: b.cfg.RequestMaxBytes,
-			IdleTimeout: b.cfg.ConnectionsMaxIdle, MaxConnections: maxConnections, MaxPerIP: perIP, ConnectionRate: rate,
+			IdleTimeout: b.cfg.ConnectionsMaxIdle, MaxConnections: maxConnections, MaxPerIP: perIP, ConnectionRate: rate, RateOf: rateOf,
 			Memory: memory, Log: b.log.Named(cfg.Name), Handler: bound,
 		})
 		if err != nil {

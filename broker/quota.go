@@ -2,6 +2,7 @@ package broker
 
 import (
 	"container/list"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ var quotaKeys = [quotaKinds]string{decide.QuotaProduce, decide.QuotaFetch, decid
 type quotaTable struct {
 	image  *metadata.Image
 	meters *meters
+
+	connections      map[netip.Addr]float64 // connection_creation_rate by address
+	everyConnections float64                // and of the others; 0: none
 }
 
 // newQuotaTable returns nil when the image has no quotas.
@@ -55,7 +59,18 @@ func newQuotaTable(img *metadata.Image, m *meters) *quotaTable {
 	if img.QuotaCount() == 0 {
 		return nil
 	}
-	return &quotaTable{image: img, meters: m}
+	t := &quotaTable{image: img, meters: m, connections: map[netip.Addr]float64{}}
+	for e, set := range img.Quotas() {
+		rate := set[decide.QuotaConnections]
+		if e.IP == metadata.DefaultQuotaName {
+			t.everyConnections = rate
+		} else if ip, named := e.IP.Name(); named && rate > 0 {
+			if a, err := netip.ParseAddr(ip); err == nil { // checked when it was set
+				t.connections[a.Unmap()] = rate
+			}
+		}
+	}
+	return t
 }
 
 // clientQuota is what one client may use. Immutable.
@@ -269,6 +284,18 @@ func (s *session) unmuted() bool {
 		}
 		s.muted.CompareAndSwap(until, 0)
 	}
+}
+
+// connectionRate is how many connections an address may open in a second; 0: no quota says. Beyond it they are refused.
+func (b *Broker) connectionRate(a netip.Addr) float64 {
+	t := b.quotas.Load()
+	if t == nil {
+		return 0
+	}
+	if rate, ok := t.connections[a]; ok {
+		return rate
+	}
+	return t.everyConnections
 }
 
 // worse is the longer of two throttles, with its kind.

@@ -158,3 +158,38 @@ func TestARateRefillsWithTime(t *testing.T) {
 		t.Fatalf("%d admitted in ten seconds at two a second", admitted)
 	}
 }
+
+func TestTheRateOfAnAddressMayChange(t *testing.T) {
+	rates := map[netip.Addr]float64{}
+	p := newPeers(0, 0)
+	p.rateOf = func(a netip.Addr) float64 { return rates[a] }
+	now := time.Now()
+	slow, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	burst := func(a netip.Addr) (admitted int) {
+		for range 50 {
+			if _, ok := p.admit(a, now); ok {
+				admitted++
+				defer p.leave(a)
+			}
+		}
+		return admitted
+	}
+	if got := burst(slow); got != 50 {
+		t.Errorf("no rate is set: %d admitted", got)
+	}
+	rates[slow] = 5
+	if got := burst(slow); got != 5 {
+		t.Errorf("at five a second: %d admitted at once", got)
+	}
+	if got := burst(other); got != 50 {
+		t.Errorf("another address: %d admitted", got)
+	}
+	now = now.Add(200 * time.Millisecond)
+	if got := burst(slow); got != 1 {
+		t.Errorf("after a fifth of a second: %d admitted", got)
+	}
+	delete(rates, slow)
+	if got := burst(slow); got != 50 || len(p.byAddr) != 0 {
+		t.Errorf("the rate is gone: %d admitted, %d addresses kept", got, len(p.byAddr))
+	}
+}

@@ -22,12 +22,14 @@ func peerAddr(a net.Addr) netip.Addr {
 type peers struct {
 	maxOpen int
 	rate    float64
+	rateOf  func(netip.Addr) float64 // nil: rate, whoever it is
 	byAddr  map[netip.Addr]*peer
 }
 
 // peer is one address: a token bucket that holds one second of its rate, and its open connections.
 type peer struct {
 	open   int
+	rate   float64 // as it was last looked up; 0: no limit
 	tokens float64
 	last   time.Time
 }
@@ -39,7 +41,7 @@ func newPeers(maxOpen int, rate float64) peers {
 	return peers{maxOpen: maxOpen, rate: rate, byAddr: map[netip.Addr]*peer{}}
 }
 
-func (p *peers) off() bool { return p.maxOpen <= 0 && p.rate <= 0 }
+func (p *peers) off() bool { return p.maxOpen <= 0 && p.rate <= 0 && p.rateOf == nil }
 
 // admit counts a new connection in, or says which limit it would break.
 func (p *peers) admit(a netip.Addr, now time.Time) (reason, bool) {
@@ -49,11 +51,20 @@ func (p *peers) admit(a netip.Addr, now time.Time) (reason, bool) {
 	e := p.byAddr[a]
 	if e == nil {
 		p.sweep(now)
-		e = &peer{tokens: p.burst(), last: now}
+		e = &peer{rate: p.limit(a), last: now}
+		e.tokens = e.burst()
 		p.byAddr[a] = e
 	}
-	if p.rate > 0 {
-		p.refill(e, now)
+	if rate := p.limit(a); rate != e.rate {
+		e.refill(now)
+		fresh := e.rate <= 0
+		if e.rate = rate; fresh {
+			e.tokens = e.burst()
+		}
+		e.tokens = min(e.tokens, e.burst())
+	}
+	if e.rate > 0 {
+		e.refill(now)
 		if e.tokens < 1 {
 			return reasonRate, false
 		}
@@ -73,15 +84,26 @@ func (p *peers) leave(a netip.Addr) {
 		return
 	}
 	e.open--
-	if e.open <= 0 && p.rate <= 0 {
+	if e.open <= 0 && e.rate <= 0 {
 		delete(p.byAddr, a)
 	}
 }
 
-func (p *peers) burst() float64 { return max(p.rate, 1) }
+// limit is how many connections an address may open in a second; 0: as many as it likes.
+func (p *peers) limit(a netip.Addr) float64 {
+	if p.rateOf == nil {
+		return p.rate
+	}
+	if rate := p.rateOf(a); rate > 0 && (p.rate <= 0 || rate < p.rate) {
+		return rate
+	}
+	return p.rate
+}
 
-func (p *peers) refill(e *peer, now time.Time) {
-	e.tokens = min(p.burst(), e.tokens+p.rate*now.Sub(e.last).Seconds())
+func (e *peer) burst() float64 { return max(e.rate, 1) }
+
+func (e *peer) refill(now time.Time) {
+	e.tokens = min(e.burst(), e.tokens+e.rate*now.Sub(e.last).Seconds())
 	e.last = now
 }
 
@@ -91,8 +113,8 @@ func (p *peers) sweep(now time.Time) {
 		return
 	}
 	for a, e := range p.byAddr {
-		p.refill(e, now)
-		if e.open <= 0 && e.tokens >= p.burst() {
+		e.refill(now)
+		if e.open <= 0 && (e.rate <= 0 || e.tokens >= e.burst()) {
 			delete(p.byAddr, a)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -44,8 +45,10 @@ type Config struct {
 	MaxConnections int     // 0: no limit
 	MaxPerIP       int     // 0: no limit
 	ConnectionRate float64 // new connections per second and client address; 0: no limit
-	ReserveFiles   int     // descriptors held back for this listener when the process runs out of them
-	Memory         *Memory // read buffers above the smallest size; nil: no limit; may be shared by listeners
+	// RateOf, if set, says the same of one address, 0 for nothing; the smaller one counts. Called under a lock: quick.
+	RateOf       func(netip.Addr) float64
+	ReserveFiles int     // descriptors held back for this listener when the process runs out of them
+	Memory       *Memory // read buffers above the smallest size; nil: no limit; may be shared by listeners
 }
 
 func (c *Config) fill() {
@@ -103,7 +106,7 @@ func New(cfg Config) (*Listener, error) {
 		return nil, fmt.Errorf("listener %s: %w", cfg.Name, err)
 	}
 	log := cfg.Log.With(zap.String("listener", cfg.Name))
-	return &Listener{
+	l := &Listener{
 		cfg:     cfg,
 		ln:      ln,
 		drained: make(chan struct{}),
@@ -111,7 +114,9 @@ func New(cfg Config) (*Listener, error) {
 		report:  newReporter(log),
 		conns:   map[*Conn]struct{}{},
 		peers:   newPeers(cfg.MaxPerIP, cfg.ConnectionRate),
-	}, nil
+	}
+	l.peers.rateOf = cfg.RateOf
+	return l, nil
 }
 
 // Name is the listener's configured name.
