@@ -63,9 +63,9 @@ const Graffiti = "\n\x1b[31mred\x00{}%s\"end=1"
 
 func join3(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// longer is a request with one byte behind its body.
+// longer is a request with one byte behind its body: not a zero, which some clients send behind some bodies.
 func longer(q kmsg.Request) []byte {
-	return prefixed(append(request(q, 1)[4:], 0))
+	return prefixed(append(request(q, 1)[4:], 1))
 }
 
 // tooNew: an answer in version 0, which says what is served.

@@ -23,7 +23,7 @@ import (
 
 // Floods, section J of the bad inputs: each in a process of its own, which must hold afterwards what it held before.
 
-var flood = flag.Int("flood", 100_000, "how many requests a flood has")
+var flood = flag.Int("flood", 20_000, "how many requests a flood has (make abuse: 1000000)")
 
 // pour sends requests made by next, on so many connections, as fast as the answers allow, and hands the answers to got.
 func pour(t *testing.T, n *Node, connections, total int, next func(i int) kmsg.Request, got func(kmsg.Response)) {
