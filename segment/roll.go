@@ -100,7 +100,9 @@ func (l *Log) writeAux(offset int64, suffix string, data []byte) error {
 		return err
 	}
 	l.mu.Lock()
-	l.unsyncedAux = append(l.unsyncedAux, name)
+	if len(data) > 0 { // of an empty file only the name counts
+		l.unsyncedAux = append(l.unsyncedAux, name)
+	}
 	l.dirDirty = true
 	l.mu.Unlock()
 	return nil
