@@ -59,11 +59,30 @@ func (b *Broker) offsetCommit(ctx context.Context, r *request) (kmsg.Response, e
 		return m.OffsetCommit(&known, now)
 	})
 	if err != nil {
-		resp.Topics = append(resp.Topics, failedCommits(&known, codeOf(err))...)
+		resp.Topics = joinCommits(failedCommits(&known, codeOf(err)), resp.Topics)
 		return resp, nil
 	}
-	resp.Topics = append(reply.(*kmsg.OffsetCommitResponse).Topics, resp.Topics...)
+	resp.Topics = joinCommits(reply.(*kmsg.OffsetCommitResponse).Topics, resp.Topics)
 	return resp, nil
+}
+
+// joinCommits puts the refused partitions of a topic beside its others: clients keep one entry a topic.
+func joinCommits(decided, refused []kmsg.OffsetCommitResponseTopic) []kmsg.OffsetCommitResponseTopic {
+	if len(refused) == 0 {
+		return decided
+	}
+	at := make(map[string]int, len(decided))
+	for i := range decided {
+		at[decided[i].Topic] = i
+	}
+	for _, t := range refused { // no name: an unknown id, of which nothing was decided
+		if i, ok := at[t.Topic]; ok && t.Topic != "" {
+			decided[i].Partitions = append(decided[i].Partitions, t.Partitions...)
+		} else {
+			decided = append(decided, t)
+		}
+	}
+	return decided
 }
 
 // failedCommits gives every partition of a commit the same error.

@@ -51,7 +51,23 @@ func (b *Broker) offsetDelete(ctx context.Context, r *request) (kmsg.Response, e
 	}
 	resp = reply.(*kmsg.OffsetDeleteResponse)
 	if resp.ErrorCode == 0 {
-		resp.Topics = append(resp.Topics, refused...)
+		resp.Topics = joinDeletions(resp.Topics, refused)
 	}
 	return resp, nil
+}
+
+// joinDeletions puts the refused partitions of a topic beside its others: clients keep one entry a topic.
+func joinDeletions(decided, refused []kmsg.OffsetDeleteResponseTopic) []kmsg.OffsetDeleteResponseTopic {
+	at := make(map[string]int, len(decided))
+	for i := range decided {
+		at[decided[i].Topic] = i
+	}
+	for _, t := range refused {
+		if i, ok := at[t.Topic]; ok {
+			decided[i].Partitions = append(decided[i].Partitions, t.Partitions...)
+		} else {
+			decided = append(decided, t)
+		}
+	}
+	return decided
 }
