@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -98,7 +99,7 @@ func (b *Broker) configsOf(img *metadata.Image, kind metadata.ResourceType, name
 	switch kind {
 	case metadata.ResourceTopic:
 		if err := metadata.ValidTopicName(name); err != nil {
-			return nil, kerr.InvalidTopicException
+			return nil, fmt.Errorf("%w: %w", kerr.InvalidTopicException, err)
 		}
 		t := img.Topic(name)
 		if t == nil {
@@ -109,19 +110,24 @@ func (b *Broker) configsOf(img *metadata.Image, kind metadata.ResourceType, name
 		if name == "" {
 			return dynamicConfigs(img.Config(kind, ""), kmsg.ConfigSourceDynamicDefaultBrokerConfig), nil
 		}
-		id, err := strconv.ParseInt(name, 10, 32)
-		if err != nil || metadata.NodeID(id) != b.cfg.NodeID {
-			return nil, kerr.InvalidRequest
+		if id, err := strconv.ParseInt(name, 10, 32); err != nil || metadata.NodeID(id) != b.cfg.NodeID {
+			return nil, fmt.Errorf("%w: this is broker %d, not %q", kerr.InvalidRequest, b.cfg.NodeID, name)
 		}
 		return b.brokerConfigs(img), nil
 	case resourceBrokerLogger:
 		return []describedConfig{}, nil
 	case metadata.ResourceGroup:
+		if name == "" {
+			return nil, fmt.Errorf("%w: a group's name must not be empty", kerr.InvalidRequest)
+		}
 		return dynamicConfigs(img.Config(kind, name), kmsg.ConfigSourceGroupConfig), nil
 	case metadata.ResourceClientMetrics:
+		if name == "" {
+			return nil, fmt.Errorf("%w: a client metrics subscription's name must not be empty", kerr.InvalidRequest)
+		}
 		return dynamicConfigs(img.Config(kind, name), kmsg.ConfigSourceClientMetricsConfig), nil
 	}
-	return nil, kerr.InvalidRequest
+	return nil, fmt.Errorf("%w: there are no configs of type %d", kerr.InvalidRequest, kind)
 }
 
 // topicConfigs is every topic key with its value under the given overrides, for a topic of so many replicas.

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Kafka's own tools count with min.insync.replicas of a topic and tell an unset key (null) from an empty list.
@@ -45,6 +47,34 @@ func TestUnsetConfigsAreNullAndMinISRIsTheOneInForce(t *testing.T) {
 	} {
 		if got := c.of[c.key]; got != c.want {
 			t.Errorf("%s is %s, not %s", c.key, got, c.want)
+		}
+	}
+}
+
+func TestConfigsOfWhatCannotHaveAny(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	q := kmsg.NewPtrDescribeConfigsRequest()
+	for _, c := range []struct {
+		kind kmsg.ConfigResourceType
+		name string
+		want *kerr.Error
+	}{
+		{kmsg.ConfigResourceTypeTopic, "unknown", kerr.UnknownTopicOrPartition},
+		{kmsg.ConfigResourceTypeTopic, "a/b", kerr.InvalidTopicException},
+		{kmsg.ConfigResourceTypeBroker, "x", kerr.InvalidRequest},
+		{kmsg.ConfigResourceTypeGroupConfig, "", kerr.InvalidRequest},
+		{kmsg.ConfigResourceTypeClientMetrics, "", kerr.InvalidRequest},
+		{77, "x", kerr.InvalidRequest},
+	} {
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName = c.kind, c.name
+		q.Resources = []kmsg.DescribeConfigsRequestResource{r}
+		resp, err := q.RequestWith(testContext(t), n.client())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Resources[0]; got.ErrorCode != c.want.Code || got.ErrorMessage == nil || len(got.Configs) != 0 {
+			t.Errorf("type %d, %q: %+v", c.kind, c.name, got)
 		}
 	}
 }
