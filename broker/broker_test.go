@@ -260,3 +260,30 @@ func firstOf(errs ...error) error {
 	}
 	return nil
 }
+
+func TestDynamicBrokerDefaultsReachRunningTopics(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	ctx := testContext(t)
+	admin := kadm.NewClient(n.client())
+	own := "2000"
+	for name, configs := range map[string]map[string]*string{"plain": nil, "own": {"max.message.bytes": &own}} {
+		if _, err := admin.CreateTopic(ctx, 1, 1, configs, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	most := "5000"
+	if _, err := admin.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "message.max.bytes", Value: &most}}); err != nil {
+		t.Fatal(err)
+	}
+	for topic, want := range map[string]int{"plain": 5000, "own": 2000} {
+		if got := n.b.partitions.Lookup([]byte(topic), 0).Config().MaxMessageBytes; got != want {
+			t.Errorf("%s takes batches of %d bytes, want %d", topic, got, want)
+		}
+	}
+	if _, err := admin.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.DeleteConfig, Name: "message.max.bytes"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.b.partitions.Lookup([]byte("plain"), 0).Config().MaxMessageBytes; got != n.b.cfg.Topic.MaxMessageBytes {
+		t.Errorf("after the removal: %d", got)
+	}
+}

@@ -19,7 +19,6 @@ func (s *shard) commit() error {
 	}
 	now := s.cfg.Now().UnixMilli()
 	b := record.NewBuilder(record.BuilderOptions{})
-	var last int64
 	for i := range s.burst.entries {
 		e := &s.burst.entries[i]
 		size := len(e.Key) + len(e.Value) + maxRecordOverhead
@@ -27,8 +26,7 @@ func (s *shard) commit() error {
 			return fmt.Errorf("an entry of %d bytes: %w", size, kerr.MessageTooLarge)
 		}
 		if b.Count() > 0 && b.Len()+size > s.cfg.MaxBatchBytes {
-			var err error
-			if last, err = s.append(b); err != nil {
+			if _, err := s.append(b); err != nil {
 				return err
 			}
 		}

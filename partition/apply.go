@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -20,6 +22,7 @@ func (s *Set) Apply(img *metadata.Image) {
 	diff := metadata.Compare(s.image, img)
 	s.image = img
 	s.dispose(s.unhost(&diff)) // first: a name may be hosted again only when its old directory is out of the way
+	changed := s.takeDefaults(img, &diff)
 	now := time.Now()
 	for i := range diff.Partitions {
 		if d := &diff.Partitions[i]; d.New != nil && s.isOurs(d.New) {
@@ -30,10 +33,37 @@ func (s *Set) Apply(img *metadata.Image) {
 		s.deleteUnknown()
 	}
 	for _, c := range diff.ConfigsChanged {
-		if c.Type == metadata.ResourceTopic {
+		if c.Type == metadata.ResourceTopic && !changed {
 			s.reconfigure(img, c.Name)
 		}
 	}
+	if changed {
+		for t := range s.table.topics() {
+			s.reconfigure(img, t.name)
+		}
+	}
+}
+
+// takeDefaults works out anew what a topic without a config of its own has, if the dynamic configs of the brokers
+// changed: this broker's own count before the cluster's, and both before the property file's.
+func (s *Set) takeDefaults(img *metadata.Image, diff *metadata.Diff) bool {
+	self := strconv.Itoa(int(s.cfg.Self))
+	if !slices.ContainsFunc(diff.ConfigsChanged, func(c metadata.ConfigRef) bool {
+		return c.Type == metadata.ResourceBroker && (c.Name == "" || c.Name == self)
+	}) {
+		return false
+	}
+	next := s.cfg.Defaults
+	for _, name := range []string{"", self} {
+		c, err := next.With(metadata.FromBroker(img.Config(metadata.ResourceBroker, name)))
+		if err != nil { // the controller validates; an image of a newer version may know more
+			s.log.Error("broker config is not understood, the former defaults are kept", zap.String("broker", name), zap.Error(err))
+			return false
+		}
+		next = c
+	}
+	s.plain = s.settings(next)
+	return true
 }
 
 func (s *Set) isOurs(p *metadata.Partition) bool {

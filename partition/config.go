@@ -111,7 +111,7 @@ func (s *Set) settingsOf(img *metadata.Image, name string) *settings {
 	if len(overrides) == 0 {
 		return s.plain
 	}
-	c, err := s.cfg.Defaults.With(overrides)
+	c, err := s.plain.topic.With(overrides)
 	if err != nil { // the controller validates; an image of a newer version may know more
 		s.log.Error("topic config is not understood, defaults are used", zap.String("event", "CW-0510"), zap.String("topic", name), zap.Error(err))
 		return s.plain

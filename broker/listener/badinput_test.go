@@ -416,7 +416,8 @@ func TestReservedDescriptorsAreGivenUpFirst(t *testing.T) { // bad input 145
 func TestTheReserveIsFilledUpAgain(t *testing.T) {
 	before := openFiles()
 	r := newReserve(3)
-	if !r.release() || !r.release() || openFiles() != before+1 {
+	first := r.release()
+	if second := r.release(); !first || !second || openFiles() != before+1 {
 		t.Error("not released")
 	}
 	r.refill()

@@ -74,8 +74,10 @@ func TestIterationAnswersWhatWasBuilt(t *testing.T) {
 				n++
 			}
 		}
-		if it.Next() || it.Next() || it.Err() != nil {
-			t.Fatalf("%v: goes on: %v", codec, it.Err())
+		for range 2 {
+			if it.Next() || it.Err() != nil {
+				t.Fatalf("%v: goes on: %v", codec, it.Err())
+			}
 		}
 		it.Close()
 		if it.Close(); it.Next() {

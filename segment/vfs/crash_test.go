@@ -240,7 +240,8 @@ func TestSeedRepeatsAPowerCut(t *testing.T) {
 		}
 	}
 	for seed := range 20 {
-		if dump(t, m.CrashClone(generator(seed))) != dump(t, m.CrashClone(generator(seed))) {
+		one := dump(t, m.CrashClone(generator(seed)))
+		if again := dump(t, m.CrashClone(generator(seed))); one != again {
 			t.Fatalf("seed %d left two different disks", seed)
 		}
 	}
