@@ -11,7 +11,7 @@ SUITES_AT ?= ../shared/acceptance/suites
 CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
-.PHONY: build test race lint fuzz mutants process kill powercut bench kcat tools suites ci clean
+.PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools suites ci clean
 
 build:
 	$(BUILD) -o bin/cordwood ./cmd/broker
@@ -41,6 +41,12 @@ mutants:
 # the real binary, started, stopped, killed and abused
 process:
 	go test -tags process ./integration/process/...
+
+# every bad input 1,000 times and floods of a million in the real binary (root, a quiet machine, an hour): what they leave
+# behind, and what they do to the latency of others; docs/badinputs.md has the list
+abuse:
+	go test -tags process ./integration/process -run 'BadInputs|WithoutEnd|Others|Limited|Refuse|Storm|Loop|Forgotten|Damaged|Director|FullDisk' \
+	  -times 1000 -flood 1000000 -p99 -v -timeout 90m
 
 # ROUNDS kill -9 under load: nothing acknowledged is lost or doubled
 kill:
