@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/buffer"
@@ -71,7 +72,7 @@ func writeFields(b *buffer.Buffer, fields map[string]any) {
 		b.AppendString(k)
 		b.AppendByte('=')
 		text := fmt.Sprint(fields[k])
-		if text == "" || strings.ContainsAny(text, " \t\r\n\"=") {
+		if text == "" || strings.ContainsAny(text, " \"=") || !printable(text) {
 			text = strconv.Quote(text)
 		}
 		b.AppendString(text)
@@ -79,8 +80,13 @@ func writeFields(b *buffer.Buffer, fields map[string]any) {
 }
 
 func oneLine(s string) string {
-	if strings.ContainsAny(s, "\r\n") {
+	if !printable(s) {
 		return strconv.Quote(s)
 	}
 	return s
+}
+
+// printable: no line breaks, and nothing that a terminal would obey (bad input 24).
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0
 }

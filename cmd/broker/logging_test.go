@@ -27,6 +27,24 @@ func TestAnEventIsOneLineWhateverItHolds(t *testing.T) {
 	}
 }
 
+// Bad input 24: a name from the network must not move a terminal's cursor.
+func TestWhatATerminalWouldObeyIsEscaped(t *testing.T) {
+	for _, format := range []string{"console", "json"} {
+		var b bytes.Buffer
+		log, err := newLogger(&b, format, "info")
+		if err != nil {
+			t.Fatal(err)
+		}
+		const bad = "\x1b[31m\x00\x07\u009b1m\xff\r"
+		log.Info(bad, zap.String("group", bad), zap.Error(errors.New(bad)))
+		for _, r := range strings.TrimSuffix(b.String(), "\n") {
+			if r < ' ' || format == "console" && r >= 0x7f && r < 0xa0 { // JSON leaves U+0080 to U+009F as they are, for its readers
+				t.Errorf("%s: %q holds %q", format, b.String(), r)
+			}
+		}
+	}
+}
+
 func TestJSONLogsAreOneObjectALine(t *testing.T) {
 	var b bytes.Buffer
 	log, err := newLogger(&b, "json", "debug")
