@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"cordwood/protocol"
 	"cordwood/protocol/record"
 )
 
@@ -373,4 +374,58 @@ func eventually(t *testing.T, what func() bool) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// The internal listener is not reached by clients, but it is not trusted either.
+func TestTheInternalListenerSurvivesGarbage(t *testing.T) {
+	n := hostile(t)
+	dial := func() *raw {
+		c, err := net.Dial("tcp", n.b.Addrs().Internal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return &raw{t: t, c: c}
+	}
+	own := func(key protocol.Key, body ...byte) []byte { return protocol.AppendOwnRequest(nil, key, 1, body) }
+	for name, frame := range map[string][]byte{
+		"FetchMetadata that is no CBOR":          own(protocol.FetchMetadata, 0xff, 0xff),
+		"FetchMetadata of 2^64-1 fields":         own(protocol.FetchMetadata, 0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+		"a key of the future":                    own(20002),
+		"a client's key that is not for brokers": {0, 0, 0, 10, 0, 3, 0, 1, 0, 0, 0, 1, 255, 255},
+	} {
+		r := dial()
+		if _, err := r.c.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if !r.closed() {
+			t.Errorf("%s: not closed", name)
+		}
+	}
+	for i := range 20 { // raft's own protocol, with nonsense behind every kind of its requests
+		r := dial()
+		if _, err := r.c.Write(own(protocol.RaftStream)); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 4)
+		if _, err := io.ReadFull(r.c, answer); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(r.c, make([]byte, binary.BigEndian.Uint32(answer))); err != nil {
+			t.Fatal(err)
+		}
+		nonsense := []byte(strings.Repeat(string([]byte{byte(i), 0xdf, 0xff, 0xff, 0xff, 0xff, 0xdb}), 100))
+		if _, err := r.c.Write(nonsense); err != nil {
+			t.Logf("stream %d: %v", i, err) // raft may have closed it already
+		}
+		r.c.Close()
+	}
+	if !n.b.controller.Active() {
+		t.Error("the controller lost its leadership")
+	}
+	cl := n.client(kgo.DefaultProduceTopic("t"))
+	if err := cl.ProduceSync(testContext(t), kgo.StringRecord("more")).FirstErr(); err != nil {
+		t.Error(err)
+	}
+	n.unharmed(t, 2)
 }
