@@ -48,6 +48,10 @@ abuse:
 	go test -tags process ./integration/process -run 'BadInputs|WithoutEnd|Others|Limited|Refuse|Storm|Loop|Forgotten|Damaged|Director|FullDisk' \
 	  -times 1000 -flood 1000000 -p99 -v -timeout 90m
 
+# every bad input a thousand times, floods of a million requests, what they cost others; hours
+abuse:
+	go test -tags process ./integration/process -times 1000 -flood 1000000 -p99 -v -timeout 6h
+
 # ROUNDS kill -9 under load: nothing acknowledged is lost or doubled
 kill:
 	go test -tags process ./integration/process -run Kills -kills $(ROUNDS) -v -timeout 30m
@@ -63,6 +67,10 @@ bench: build
 # kcat and Kafka's own tools and Java client against one node; what each needs stands at the top of the script
 kcat tools: build
 	integration/clients/$(if $(filter kcat,$@),kcat,kafka-tools).sh cordwood
+
+# a million records with every codec through the command line; count and checksum must agree
+million: build
+	integration/clients/million.sh
 
 # other projects' own test suites for one broker (root, network, JDK 17, Maven)
 suites: build
