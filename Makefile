@@ -11,7 +11,7 @@ SUITES_AT ?= ../shared/acceptance/suites
 CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
-.PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools suites ci clean
+.PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools million suites ci clean
 
 build:
 	$(BUILD) -o bin/cordwood ./cmd/broker
@@ -47,10 +47,6 @@ process:
 abuse:
 	go test -tags process ./integration/process -run 'BadInputs|WithoutEnd|Others|Limited|Refuse|Storm|Loop|Forgotten|Damaged|Director|FullDisk' \
 	  -times 1000 -flood 1000000 -p99 -v -timeout 90m
-
-# every bad input a thousand times, floods of a million requests, what they cost others; hours
-abuse:
-	go test -tags process ./integration/process -times 1000 -flood 1000000 -p99 -v -timeout 6h
 
 # ROUNDS kill -9 under load: nothing acknowledged is lost or doubled
 kill:
