@@ -75,6 +75,11 @@ if section configs; then
   tool configs 'broker describe' "${n[@]}" --describe; equals 'Dynamic configs for broker 1 are:'
   tool configs 'broker all' "${n[@]}" --describe --all; has '^  broker.rack=null ' '^  node.id=1 sensitive=false synonyms=\{STATIC_BROKER_CONFIG:node.id=1' '^  log.segment.bytes=1073741824 '
   tool configs 'broker read-only' "${n[@]}" --alter --add-config process.roles=broker; has 'Cannot update these configs dynamically: (\[|Set\()process.roles'
+  tool configs 'client quota add' --entity-type clients --entity-name tools --alter --add-config producer_byte_rate=1000000; has '^Completed updating config for client tools'
+  tool configs 'client quota describe' --entity-type clients --entity-name tools --describe; has "client-id 'tools' are producer_byte_rate=1000000.0"
+  tool configs 'client quota delete' --entity-type clients --entity-name tools --alter --delete-config producer_byte_rate; has '^Completed'
+  tool configs 'client metrics add' --entity-type client-metrics --entity-name tools --alter --add-config metrics=a,interval.ms=1000; has '^Completed'
+  tool configs 'client metrics describe' --entity-type client-metrics --entity-name tools --describe; has '^  interval.ms=1000 '
   tool configs 'group add' --entity-type groups --entity-name tools-g --alter --add-config consumer.session.timeout.ms=50000
   lacks 'UnsupportedVersion|UNKNOWN_SERVER'
 fi
@@ -185,6 +190,7 @@ if section versions; then
   tool broker-api-versions all; has "^$bootstrap \(id: 1 rack: null isFenced: false\) -> \(" 'Produce\(0\): 0 to 13 \[usable: 13\]' 'Fetch\(1\): 4 to 1[78]' 'Metadata\(3\): 0 to 13'
   tool cluster id cluster-id; run 'cluster cluster-id' "$kafka" tool kafka-cluster cluster-id "${b[@]}"; has '^Cluster ID: [A-Za-z0-9_-]{22}$'
   run 'cluster list-endpoints' "$kafka" tool kafka-cluster list-endpoints "${b[@]}"; has "^1 +127.0.0.1 +${bootstrap#*:} +null +unfenced +broker"
+  tool reassign-partitions list --list; has 'No partition reassignments found'
   tool features describe describe; has '^Feature: metadata.version' '^Feature: kraft.version'
 fi
 
