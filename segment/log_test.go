@@ -169,6 +169,9 @@ func digest(t testing.TB, l *Log) string {
 	}
 	var producers []producer.Info
 	for _, p := range l.Producers().Producers() {
+		if p.TxnFirstOffset >= 0 && p.TxnFirstOffset < l.Start() {
+			continue // began below the log start: a snapshot may still tell of it, the log alone does not
+		}
 		if p.LastSequence >= 0 { // of one that has a marker only, a snapshot does not tell where that is
 			p.LastTimestamp, p.CoordinatorEpoch = 0, 0 // nor what a marker said
 			producers = append(producers, p)
