@@ -123,8 +123,8 @@ func (c *Conn) run() {
 		c.close(reasonPanic, nil)
 	}
 	c.in.release()
-	c.l.counts.closed[c.why].Add(1)
 	c.reportClose()
+	c.l.counts.closed[c.why].Add(1) // last: who sees it counted finds the log line
 	c.l.remove(c)
 }
 
