@@ -61,6 +61,11 @@ func TestBadInputsWithoutEndLeaveNothing(t *testing.T) {
 	if got := n.Metric(`cordwood_connections_closed_total{reason="panic"}`); got != 0 {
 		t.Errorf("%v panics\n%s", got, n.Log())
 	}
+	for reason, least := range map[string]int{"bad_length": 10, "refused": 50, "frame_timeout": 2, "write_timeout": 1} {
+		if got := n.Metric(`cordwood_connections_closed_total{reason="` + reason + `"}`); got < float64(least**times) {
+			t.Errorf("%v connections closed for %s are counted, at least %d were", got, reason, least**times)
+		}
+	}
 	if lines, raw := n.logLines(t); lines > 2000 || raw != "" {
 		t.Errorf("%d lines in the log; %q is not escaped", lines, raw)
 	}
