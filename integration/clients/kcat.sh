@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# kcat (librdkafka) against one node: produce with each codec, consume, list, offsets by time. Needs kcat. Seconds.
+# kcat (librdkafka) against one node: produce with each codec, consume, list, offsets by time. make kcat. Seconds.
 # See lib.sh for the arguments; sections: list codecs consume query group
 . "$(dirname "$0")/lib.sh"
 command -v kcat >/dev/null || { echo "kcat is not installed" >&2; exit 1; }
