@@ -26,9 +26,12 @@ const adminWait = 30 * time.Second
 type clientFlags struct {
 	brokers []string
 	format  string
+	cmd     *cobra.Command // where standard error is
+	line    *progress      // of an admin request
 }
 
 func (f *clientFlags) register(cmd *cobra.Command) {
+	f.cmd = cmd
 	cmd.PersistentFlags().StringSliceVarP(&f.brokers, "brokers", "b", []string{defaultBrokers}, "`host:port` of a broker, or several with commas")
 	cmd.PersistentFlags().StringVar(&f.format, "format", "table", "output: table or json")
 }
@@ -52,6 +55,8 @@ func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client,
 	if err != nil {
 		return nil, usageErrorf("%w", err)
 	}
+	line := f.waiting()
+	defer line.end()
 	ping, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := cl.Ping(ping); err != nil {
@@ -62,6 +67,11 @@ func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client,
 		return nil, diagnose(f.brokers, err)
 	}
 	return cl, nil
+}
+
+// waiting says on a terminal for whom the command waits.
+func (f *clientFlags) waiting() *progress {
+	return showProgress(f.cmd.ErrOrStderr(), func() string { return "waiting for " + strings.Join(f.brokers, ",") })
 }
 
 // admin runs f with an admin client; all of it must be done within adminWait.
@@ -76,7 +86,9 @@ func (f *clientFlags) admin(cmd *cobra.Command, do func(ctx context.Context, adm
 		defer cl.Close()
 		adm := kadm.NewClient(cl)
 		adm.SetTimeoutMillis(int32(adminWait.Milliseconds()))
+		f.line = f.waiting()
 		err = do(ctx, adm)
+		f.line.end()
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("no answer from %s within %s; is the broker overloaded or just starting? Try again", strings.Join(f.brokers, ","), adminWait)
 		}

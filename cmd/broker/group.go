@@ -163,7 +163,7 @@ func (d describedGroup) tables() []*table {
 }
 
 func groupDelete(t *terminal, f *clientFlags) *cobra.Command {
-	ask := confirmation{t: t}
+	ask := confirmation{t: t, f: f}
 	cmd := &cobra.Command{
 		Use: "delete GROUP... [--dry-run] [--yes]", Short: "Delete groups without members, with their offsets", Args: arguments(1, -1, "the name of a group"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -91,8 +91,9 @@ func isTerminal(stream any) bool {
 
 // progress keeps a line on a terminal up to date while something takes longer than a second.
 type progress struct {
-	stop chan struct{}
-	done sync.WaitGroup
+	stop  chan struct{}
+	ended sync.Once
+	done  sync.WaitGroup
 }
 
 // showProgress calls line, which must be safe to call from another goroutine, until end is called.
@@ -120,7 +121,8 @@ func showProgress(w any, line func() string) *progress {
 	return p
 }
 
+// end takes the line away. It may be called more than once.
 func (p *progress) end() {
-	close(p.stop)
+	p.ended.Do(func() { close(p.stop) })
 	p.done.Wait()
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func topicDelete(t *terminal, f *clientFlags) *cobra.Command {
-	ask := confirmation{t: t}
+	ask := confirmation{t: t, f: f}
 	cmd := &cobra.Command{
 		Use: "delete TOPIC... [--dry-run] [--yes]", Short: "Delete topics with all their records",
 		Args: arguments(1, -1, "the name of a topic"),
@@ -58,6 +58,7 @@ func topicDelete(t *terminal, f *clientFlags) *cobra.Command {
 // confirmation shows what a command would destroy, and asks for a yes where somebody sits at a terminal.
 type confirmation struct {
 	t           *terminal
+	f           *clientFlags
 	dryRun, yes bool
 }
 
@@ -73,6 +74,7 @@ func (c *confirmation) goOn(what *table) (bool, error) {
 	if c.yes || !isTerminal(c.t.in) {
 		return true, nil
 	}
+	c.f.line.end() // the question stands alone on its line
 	if err := what.write(c.t.err); err != nil {
 		return false, err
 	}
