@@ -188,6 +188,29 @@ func TestManyLogsAreCommittedByTheJournal(t *testing.T) {
 	})
 }
 
+// A journal that is full in the middle of a round: the logs already in the round are done with by their own sync, and
+// must be taken again at their next append.
+func TestJournalFullInTheMiddleOfARound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newSlowDisk(every(time.Millisecond))
+		w := newWorld(t, disk, func(c *Config) { c.JournalLimit = 30 << 10; c.Log = nil })
+		const logs = 300
+		w.topic(topicID(1), "t", logs, alone())
+		w.run()
+		for round := range 8 {
+			var wg sync.WaitGroup
+			for i := range int32(logs) {
+				wg.Go(func() { w.acked(w.get("t", i), batch(1, number(round))) })
+			}
+			wg.Wait()
+		}
+		if st := w.set.Stats().Dirs[0]; st.JournalRounds == 0 {
+			t.Error("the journal was not used")
+		}
+		w.crash()
+	})
+}
+
 func TestSwitchToDurableModeSyncsWhatIsThere(t *testing.T) {
 	w := newWorld(t, vfs.NewMem()).run()
 	defer w.crash()

@@ -70,7 +70,9 @@ type written struct {
 	entry segment.Entry
 }
 
-// write appends the unsynced part of each log to the journal, and returns those that must be synced by themselves.
+// write appends the unsynced part of each log to the journal, and returns those that must be synced by themselves. When
+// the journal is full in between, what it had of the round is synced into the logs' own files instead; those logs are
+// returned as written all the same, for they are as durable as the others once these are committed.
 func (j *journaler) write(round []*Partition, alive func()) (in []written, rest []*Partition, err error) {
 	for i, p := range round {
 		st := p.standing.Load()
@@ -86,8 +88,8 @@ func (j *journaler) write(round []*Partition, alive func()) (in []written, rest 
 		j.buf = buf
 		err = j.journal.Append(st.log, e)
 		if errors.Is(err, segment.ErrJournalFull) {
-			if err = j.reset(in, alive); err == nil {
-				in, err = nil, j.journal.Append(st.log, e)
+			if err = j.reset(alive); err == nil {
+				err = j.journal.Append(st.log, e)
 			}
 		}
 		if err != nil {
@@ -101,7 +103,7 @@ func (j *journaler) write(round []*Partition, alive func()) (in []written, rest 
 
 // reset syncs every log that has entries, those of the round in the making too, and empties the journal. It calls alive
 // after each, since all together may take longer than one stuck sync may.
-func (j *journaler) reset(in []written, alive func()) error {
+func (j *journaler) reset(alive func()) error {
 	var g errgroup.Group
 	g.SetLimit(maxSyncs)
 	for _, l := range j.journal.Logs() {
@@ -116,9 +118,6 @@ func (j *journaler) reset(in []written, alive func()) error {
 	}
 	if err := g.Wait(); err != nil {
 		return err
-	}
-	for _, w := range in {
-		w.p.synced()
 	}
 	return j.journal.Reset()
 }
