@@ -23,7 +23,7 @@ if [ $# = 0 ] && [ -n "$missing" ]; then
 fi
 tests() {  # PACKAGE PATTERN ARGUMENTS...: the tests of a package named after a rule, or all of them
   local package=$1 pattern=$2; shift 2
-  go test -list "$pattern" "$package" 2>/dev/null | grep -q '^Test' || pattern=.
+  [ "$(go test -list "$pattern" "$package" 2>/dev/null | grep -c '^Test')" -gt 0 ] || pattern=.
   go test -count=1 -timeout 300s -run "$pattern" "$@" "$package"
 }
 for tag in $tags; do
