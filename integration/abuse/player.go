@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 )
 
 // maxFailures is how many differing outcomes are worth telling.
 const maxFailures = 20
 
-// PlayAll plays every case of the sections so many times, by so many workers. Slow cases are played all at once, a
-// connection for each.
-func (g *Ground) PlayAll(sections string, times, workers int) error {
+// PlayAll plays every case of the sections so many times, by so many workers, and goes on for at least so long. Slow
+// cases are played all at once beside the others, a connection for each.
+func (g *Ground) PlayAll(sections string, times, workers int, least time.Duration) error {
 	var quick, slow []Case
 	for _, c := range Cases(g) {
 		if !strings.ContainsRune(sections, rune(c.Section)) {
@@ -25,8 +26,15 @@ func (g *Ground) PlayAll(sections string, times, workers int) error {
 		}
 	}
 	f := &failures{}
-	g.spread(f, slow, times, times*len(slow))
-	g.spread(f, quick, times, workers)
+	var all sync.WaitGroup
+	all.Go(func() { g.spread(f, slow, times, times*len(slow)) })
+	for began := time.Now(); ; {
+		g.spread(f, quick, times, workers)
+		if time.Since(began) >= least {
+			break
+		}
+	}
+	all.Wait()
 	return f.err()
 }
 

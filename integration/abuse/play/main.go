@@ -24,9 +24,9 @@ func main() {
 	sections := flag.String("sections", "ABCDEIJ", "what to play")
 	times := flag.Int("times", 1, "how often")
 	workers := flag.Int("workers", 4, "plays at once")
-	forAt := flag.Duration("for", 0, "play again until so much time is over")
+	least := flag.Duration("for", 0, "play again until so much time is over")
 	flag.Parse()
-	if err := run(g, *sections, *times, *workers, *forAt); err != nil {
+	if err := run(g, *sections, *times, *workers, *least); err != nil {
 		fmt.Fprintln(os.Stderr, "play:", err)
 		os.Exit(1)
 	}
@@ -38,12 +38,5 @@ func run(g *abuse.Ground, sections string, times, workers int, least time.Durati
 	if err := g.Prepare(ctx); err != nil {
 		return err
 	}
-	for began := time.Now(); ; {
-		if err := g.PlayAll(sections, times, workers); err != nil {
-			return err
-		}
-		if time.Since(began) >= least {
-			return nil
-		}
-	}
+	return g.PlayAll(sections, times, workers, least)
 }
