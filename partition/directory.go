@@ -113,9 +113,18 @@ func isFatal(err error) bool {
 	return false
 }
 
+// retryDescriptor is how long a flusher worker waits for a descriptor to become free.
+const retryDescriptor = 10 * time.Millisecond
+
 // syncFailed: whatever the error, what was written may be lost, also when the disk said that it was full.
 func (d *directory) syncFailed(p *Partition, err error) {
 	if errors.Is(err, segment.ErrClosed) { // deleted meanwhile
+		return
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // the sync was not even begun (bad input 145)
+		d.complain("CW-0511", "no descriptor for a sync, trying again", p, err)
+		time.Sleep(retryDescriptor)
+		d.flusher.request(p)
 		return
 	}
 	if mutant == 26 {

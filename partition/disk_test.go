@@ -184,6 +184,38 @@ func TestFullDiskAtTheFirstAppendOfATopic(t *testing.T) {
 	}
 }
 
+func TestSyncWaitsForADescriptor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMoody()
+		w := newWorld(t, disk, func(c *Config) { c.MaxOpenFiles = 1 }).run()
+		w.topic(topicID(1), "t", 2, alone())
+		p := w.get("t", 0)
+		w.acked(p, batch(1, "x"))
+		w.acked(w.get("t", 1), batch(1, "x"))
+		var appended atomic.Bool
+		disk.become(func(op vfs.Op) vfs.Verdict {
+			if op.Kind == vfs.OpWrite {
+				appended.Store(true)
+			} else if op.Kind == vfs.OpOpen && appended.Load() {
+				return vfs.Verdict{Err: syscall.EMFILE}
+			}
+			return vfs.Verdict{}
+		})
+		a := produce(p, -1, batch(1, "y"))
+		other := produce(w.get("t", 1), -1, batch(1, "y")) // takes the one descriptor, or has none
+		time.Sleep(time.Second)
+		disk.heal()
+		if err := wait(p, a); err != nil {
+			t.Errorf("ack: %v", err)
+		}
+		_ = wait(w.get("t", 1), other)
+		if err := w.set.Directories()[0].Err; err != nil {
+			t.Errorf("offline: %v", err)
+		}
+		w.crash()
+	})
+}
+
 func TestStuckSyncTakesTheDirectoryOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newMoody()
