@@ -189,26 +189,27 @@ func TestSyncWaitsForADescriptor(t *testing.T) {
 		disk := newMoody()
 		w := newWorld(t, disk, func(c *Config) { c.MaxOpenFiles = 1 }).run()
 		w.topic(topicID(1), "t", 2, alone())
-		p := w.get("t", 0)
+		p, other := w.get("t", 0), w.get("t", 1)
 		w.acked(p, batch(1, "x"))
-		w.acked(w.get("t", 1), batch(1, "x"))
-		var appended atomic.Bool
+		w.acked(other, batch(1, "x"))
+		w.halt()
+		a := produce(p, -1, batch(1, "y"))
+		b := produce(other, -1, batch(1, "y")) // takes the one descriptor
 		disk.become(func(op vfs.Op) vfs.Verdict {
-			if op.Kind == vfs.OpWrite {
-				appended.Store(true)
-			} else if op.Kind == vfs.OpOpen && appended.Load() {
+			if op.Kind == vfs.OpOpen {
 				return vfs.Verdict{Err: syscall.EMFILE}
 			}
 			return vfs.Verdict{}
 		})
-		a := produce(p, -1, batch(1, "y"))
-		other := produce(w.get("t", 1), -1, batch(1, "y")) // takes the one descriptor, or has none
+		w.run()
 		time.Sleep(time.Second)
+		if done, err := p.Acked(a.Last, a.Epoch); done {
+			t.Errorf("acked without a sync: %v", err)
+		}
 		disk.heal()
-		if err := wait(p, a); err != nil {
+		if err := errors.Join(wait(p, a), wait(other, b)); err != nil {
 			t.Errorf("ack: %v", err)
 		}
-		_ = wait(w.get("t", 1), other)
 		if err := w.set.Directories()[0].Err; err != nil {
 			t.Errorf("offline: %v", err)
 		}
