@@ -85,7 +85,7 @@ func (b *Broker) openGroups() error {
 		NewMachine: func(int32) machine.Machine {
 			return group.New(group.Config{
 				MinSessionTimeout: b.cfg.Group.MinSessionTimeout, MaxSessionTimeout: b.cfg.Group.MaxSessionTimeout,
-				InitialRebalanceDelay: b.cfg.Group.InitialRebalanceDelay, MaxSize: b.cfg.Group.MaxSize,
+				InitialRebalanceDelay: initialDelay(b.cfg.Group.InitialRebalanceDelay), MaxSize: b.cfg.Group.MaxSize,
 				MaxOffsetMetadata: b.cfg.Offsets.MetadataMaxBytes, OffsetsRetention: b.cfg.Offsets.Retention,
 				OffsetsRetentionCheck: b.cfg.Offsets.RetentionCheck, Rand: rand.Reader,
 				Wall: func(time.Time) time.Time { return b.now() },
@@ -155,3 +155,10 @@ func (b *Broker) forgetTopics(deleted []*metadata.Topic) {
 		})
 	}
 }
+
+// initialDelayMin is the least a new group waits for further members. Members that start together come within a few
+// milliseconds of each other; whoever is late makes the group rebalance, which the first one learns only by its next
+// heartbeat, seconds later. Kafka's timers take about as long where no wait is configured, and clients' tests count on it.
+const initialDelayMin = 10 * time.Millisecond
+
+func initialDelay(configured time.Duration) time.Duration { return max(configured, initialDelayMin) }
