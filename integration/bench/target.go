@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -261,14 +262,29 @@ func (k *kafka) wipe() error {
 	return k.stop()
 }
 
-// freePort is a port that was free a moment ago.
+// freePort is a port that was free a moment ago, and with it the one Kafka's script gives the controller. Both lie below
+// those the kernel gives to outgoing connections, which would take them between here and the start.
 func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	const controller = 101
+	var err error
+	for range 100 {
+		port := 20000 + rand.IntN(10000)
+		if err = bindable(port); err == nil {
+			err = bindable(port + controller)
+		}
+		if err == nil {
+			return port, nil
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
+	return 0, err
+}
+
+func bindable(port int) error {
+	ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }
 
 // firstAck redials every millisecond until a record is acknowledged; create: it makes the topic first.
