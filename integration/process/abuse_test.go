@@ -20,9 +20,9 @@ import (
 var (
 	times = flag.Int("times", 100, "how often each bad input is played (make abuse: 1000)")
 	p99   = flag.Bool("p99", false, "measure what bad inputs do to the latency of others")
-)
 
-const abuseSections = "ABCDEIJ"
+	abuseSections = flag.String("sections", "ABCDEIJ", "which sections of the bad inputs are played")
+)
 
 // fortress is a node with the limits that the cases know.
 func fortress(t *testing.T, args ...string) (*Node, *abuse.Ground) {
@@ -48,7 +48,7 @@ func TestBadInputsWithoutEndLeaveNothing(t *testing.T) {
 	}
 	start := n.Rest()
 	t.Logf("at first: %s", start)
-	for _, section := range abuseSections {
+	for _, section := range *abuseSections {
 		began := time.Now()
 		if err := g.PlayAll(string(section), *times, 8, 0); err != nil {
 			t.Errorf("section %c: %v", section, err)
@@ -100,7 +100,7 @@ func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	latencies(t, n, time.Second) // the topic exists
-	for _, section := range abuseSections {
+	for _, section := range *abuseSections {
 		cmd := exec.Command("nice", "-n", "19", play, "-addr", n.Addr, "-max-frame", "8388608", "-max-fetch", "1048576",
 			"-workers", "1", "-sections", string(section), "-for", "30s")
 		if err := cmd.Start(); err != nil {
