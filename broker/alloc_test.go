@@ -33,8 +33,9 @@ func frameOf(q kmsg.Request) []byte {
 	return b
 }
 
-// exchange sends a frame n times and reads the answers into buf, without an allocation of its own.
-func exchange(t testing.TB, c net.Conn, frame, buf []byte, n int) {
+// exchange sends a frame n times and reads the answers into buf, without an allocation of its own. It returns the size
+// of the last one.
+func exchange(t testing.TB, c net.Conn, frame, buf []byte, n int) (size int) {
 	for range n {
 		if _, err := c.Write(frame); err != nil {
 			t.Fatal(err)
@@ -42,10 +43,12 @@ func exchange(t testing.TB, c net.Conn, frame, buf []byte, n int) {
 		if _, err := io.ReadFull(c, buf[:4]); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.ReadFull(c, buf[:binary.BigEndian.Uint32(buf)]); err != nil {
+		size = int(binary.BigEndian.Uint32(buf))
+		if _, err := io.ReadFull(c, buf[:size]); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return size
 }
 
 // allocations is how many heap objects the whole process makes per exchange: the least of a few measurements, since
@@ -88,6 +91,11 @@ func batchOfSize(t testing.TB, records, size int) record.Batch {
 	return batch
 }
 
+// produced is the frame of a Produce.
+func produced(t testing.TB, acks int16, records, size int) []byte {
+	return frameOf(produceRequest("t", acks, 10000, batchOfSize(t, records, size)))
+}
+
 func TestHotPathAllocatesNothing(t *testing.T) {
 	n := startNode(t, t.TempDir(), func(c *Config) {
 		c.Topic.TimestampBeforeMax = metadata.Millis(1<<63 - 1)
@@ -98,16 +106,21 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	}
 	cl.Close()
 	buf := make([]byte, 4<<20)
-	cases := map[string][]byte{
-		"produce, 1 record, acks=1":       frameOf(produceRequest("t", 1, 1000, batchOfSize(t, 1, 1000))),
-		"produce, 1,000 records, acks=1":  frameOf(produceRequest("t", 1, 1000, batchOfSize(t, 1000, 100))),
-		"produce, 1 record, acks=all":     frameOf(produceRequest("t", -1, 10000, batchOfSize(t, 1, 1000))),
-		"fetch, small, copied":            benchFetch(10, 4096),
-		"fetch, large, by sendfile":       benchFetch(10, 256<<10),
-		"fetch of nothing at the log end": nil,
+	cases := []struct {
+		name        string
+		frame       []byte // nil: a fetch at the log end
+		least, most int    // bytes of an answer that is what the name says
+	}{ // in this order: the fetches read what was produced
+		{"produce, 1 record, acks=1", produced(t, 1, 1, 1000), 40, 100},
+		{"produce, 1,000 records, acks=1", produced(t, 1, 1000, 100), 40, 100},
+		{"produce, 1 record, acks=all", produced(t, -1, 1, 1000), 40, 100},
+		{"fetch, small, copied", benchFetch(10, 4096), 3000, 5000},
+		{"fetch, large, by sendfile", benchFetch(10, 256<<10), 200 << 10, 257 << 10},
+		{"fetch of nothing at the log end", nil, 40, 100},
 	}
-	for name, frame := range cases {
-		t.Run(name, func(t *testing.T) {
+	for _, test := range cases {
+		t.Run(test.name, func(t *testing.T) {
+			frame := test.frame
 			if frame == nil {
 				frame = benchFetch(n.b.partitions.Lookup([]byte("t"), 0).HighWatermark(), 4096)
 			}
@@ -118,6 +131,9 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 			defer c.Close()
 			if got := allocations(t, c, frame, buf); got > 0.2 {
 				t.Errorf("%.2f allocations per request", got)
+			}
+			if size := exchange(t, c, frame, buf, 1); size < test.least || size > test.most {
+				t.Errorf("the answer has %d bytes, want %d to %d", size, test.least, test.most)
 			}
 		})
 	}
