@@ -99,7 +99,11 @@ func (l *Log) moveAway(suffix string) (string, error) {
 	journaled, incarnation := l.journaledIn > 0 && l.journaledIn == l.journal.current(), l.incarnation
 	l.mu.Unlock()
 	if journaled {
-		if err := l.journal.invalidate(l, incarnation, -1); err != nil {
+		err := l.journal.invalidate(l, incarnation, -1)
+		if errors.Is(err, ErrNoSpace) && suffix == deleteDirSuffix {
+			err = nil // a topic id does not come again, and deleting is what makes room
+		}
+		if err != nil {
 			return "", err
 		}
 	}

@@ -150,7 +150,8 @@ func appendRecord(b []byte, generation uint64, kind uint8, k journalKey, e Entry
 	return b
 }
 
-// Append puts an entry of l into the round. ErrJournalFull asks for a checkpoint; the entry is then not in the round.
+// Append puts an entry of l into the round, unless l was truncated since it was gathered. ErrJournalFull asks for a
+// checkpoint; the entry is then not in the round.
 func (j *Journal) Append(l *Log, e Entry) error {
 	if e.Base >= e.End {
 		return nil
@@ -166,8 +167,14 @@ func (j *Journal) Append(l *Log, e Entry) error {
 		return ErrJournalFull
 	}
 	l.mu.Lock()
-	l.journaledIn = generation // before the entry can be in the file: a truncation from now on voids it
+	stale := e.incarnation != l.incarnation
+	if !stale {
+		l.journaledIn = generation // before the entry can be in the file: a truncation from now on voids it
+	}
 	l.mu.Unlock()
+	if stale {
+		return nil // truncated since it was gathered: this generation may hold no void for it (S7)
+	}
 	j.mu.Lock()
 	j.logs[l] = max(j.logs[l], e.End)
 	j.mu.Unlock()

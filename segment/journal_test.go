@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"cordwood/protocol/record"
@@ -123,6 +124,68 @@ func TestJournalIsVoidAfterTruncationAndDeletion(t *testing.T) {
 	}
 	if l := again.logs[2]; l.Start() != l.End() {
 		t.Fatalf("a log that was reset came back: [%d, %d)", l.Start(), l.End())
+	}
+}
+
+// An entry that was gathered before the truncation, of a log that the journal's generation does not know yet: nothing in
+// the file voids it.
+func TestEntryOlderThanATruncationIsNotJournaled(t *testing.T) {
+	d := newDirectory(t, newMem(t), 2)
+	d.named()
+	var stale []Entry
+	for _, l := range d.logs {
+		fill(t, l, 10, 0)
+		e, _, ok, err := l.Unsynced(nil, 1<<20)
+		must(t, err)
+		if !ok {
+			t.Fatal("not for the journal")
+		}
+		stale = append(stale, e)
+	}
+	must(t, d.logs[0].Truncate(4))
+	kept := contents(t, d.logs[0], 1000)
+	_, err := d.logs[1].Stray()
+	must(t, err)
+	for i, l := range d.logs {
+		must(t, d.j.Append(l, stale[i]))
+	}
+	must(t, d.j.Commit())
+	again := d.crash()
+	sameBatches(t, contents(t, again.logs[0], 1000), kept)
+	if l := again.logs[1]; l.End() != 0 {
+		t.Fatalf("a log that was given up came back: end %d", l.End())
+	}
+}
+
+// On a full disk a topic can be deleted although the journal has no room to void its entries.
+func TestFullDiskDoesNotKeepADeletedLog(t *testing.T) {
+	mem := newMem(t)
+	full := false
+	disk := vfs.NewFault(mem, func(op vfs.Op) vfs.Verdict {
+		if full && op.Kind == vfs.OpWrite {
+			return vfs.Verdict{Err: syscall.ENOSPC}
+		}
+		return vfs.Verdict{}
+	})
+	j, err := OpenJournal(disk, dataDir, 1<<20, nil)
+	must(t, err)
+	d := &directory{t: t, mem: mem, j: j}
+	for i := range 2 {
+		o := options(disk)
+		o.Dir, o.Journal = filepath.Join(dataDir, fmt.Sprintf("t-%d", i)), j
+		d.logs = append(d.logs, open(t, o))
+	}
+	d.named()
+	for _, l := range d.logs {
+		fill(t, l, 10, 0)
+	}
+	d.commit(d.logs...)
+	full = true
+	if _, err := d.logs[0].Delete(); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if _, err := d.logs[1].Stray(); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("a log that may come back is given up without its void: %v", err)
 	}
 }
 
