@@ -194,12 +194,16 @@ func (j *Journal) start() error {
 		if err != nil {
 			return err
 		}
-		j.file = f
 		if !skipDirSync {
 			if err := j.fs.SyncDir(filepath.Dir(j.name)); err != nil {
+				_ = f.Close()
+				if passes(err) {
+					return err
+				}
 				return j.fail(err)
 			}
 		}
+		j.file = f
 	}
 	return j.begin(1)
 }
@@ -244,6 +248,11 @@ func (j *Journal) Commit() error {
 func (j *Journal) commit(records []byte) error {
 	j.turn <- struct{}{}
 	defer func() { <-j.turn }()
+	return j.write(records)
+}
+
+// write appends records and syncs. Under turn.
+func (j *Journal) write(records []byte) error {
 	if j.failure != nil {
 		return j.failure
 	}
@@ -267,9 +276,18 @@ func (j *Journal) commit(records []byte) error {
 	return nil
 }
 
-// invalidate voids the entries of l that are older than incarnation from offset `to` on, durably.
+// invalidate voids the entries of l that are older than incarnation from offset `to` on, durably. A Reset may come first:
+// then there are none any more, and a record of the former generation would end the journal where it stands.
 func (j *Journal) invalidate(l *Log, incarnation uint64, to int64) error {
-	return j.commit(appendRecord(nil, j.generation.Load(), kindVoid, l.journalKey(), Entry{Base: to, End: to, incarnation: incarnation}))
+	j.turn <- struct{}{}
+	defer func() { <-j.turn }()
+	l.mu.Lock()
+	generation := l.journaledIn
+	l.mu.Unlock()
+	if generation != j.generation.Load() {
+		return nil
+	}
+	return j.write(appendRecord(nil, generation, kindVoid, l.journalKey(), Entry{Base: to, End: to, incarnation: incarnation}))
 }
 
 // Reset starts over. Every log with entries must have been synced past them, or truncated or closed since.

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"cordwood/protocol/record"
 	"cordwood/segment/vfs"
@@ -21,12 +24,18 @@ type directory struct {
 
 func newDirectory(t *testing.T, m *vfs.Mem, logs int) *directory {
 	t.Helper()
+	return newDirectoryOn(t, m, m, logs)
+}
+
+// newDirectoryOn opens it through a file system that is m, or stands before it.
+func newDirectoryOn(t *testing.T, m *vfs.Mem, disk vfs.FS, logs int) *directory {
+	t.Helper()
 	d := &directory{t: t, mem: m}
 	var err error
-	d.j, err = OpenJournal(m, dataDir, 1<<20, nil)
+	d.j, err = OpenJournal(disk, dataDir, 1<<20, nil)
 	must(t, err)
 	for i := range logs {
-		o := options(m)
+		o := options(disk)
 		o.Dir, o.Journal = filepath.Join(dataDir, fmt.Sprintf("t-%d", i)), d.j
 		d.logs = append(d.logs, open(t, o))
 	}
@@ -167,14 +176,7 @@ func TestFullDiskDoesNotKeepADeletedLog(t *testing.T) {
 		}
 		return vfs.Verdict{}
 	})
-	j, err := OpenJournal(disk, dataDir, 1<<20, nil)
-	must(t, err)
-	d := &directory{t: t, mem: mem, j: j}
-	for i := range 2 {
-		o := options(disk)
-		o.Dir, o.Journal = filepath.Join(dataDir, fmt.Sprintf("t-%d", i)), j
-		d.logs = append(d.logs, open(t, o))
-	}
+	d := newDirectoryOn(t, mem, disk, 2)
 	d.named()
 	for _, l := range d.logs {
 		fill(t, l, 10, 0)
@@ -187,6 +189,41 @@ func TestFullDiskDoesNotKeepADeletedLog(t *testing.T) {
 	if _, err := d.logs[1].Stray(); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("a log that may come back is given up without its void: %v", err)
 	}
+}
+
+// A truncation or a deletion that meets the journal while it starts over: what is committed behind it counts.
+func TestVoidDuringAResetDoesNotEndTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := newMem(t)
+		slow := false
+		disk := vfs.NewFault(mem, func(op vfs.Op) vfs.Verdict {
+			if slow && op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, journalFile) {
+				return vfs.Verdict{Delay: 10 * time.Millisecond}
+			}
+			return vfs.Verdict{}
+		})
+		d := newDirectoryOn(t, mem, disk, 2)
+		d.named()
+		for _, l := range d.logs {
+			fill(t, l, 5, 0)
+		}
+		d.commit(d.logs...)
+		for _, l := range d.logs {
+			_, err := l.Sync()
+			must(t, err)
+		}
+		slow = true
+		reset := make(chan error)
+		go func() { reset <- d.j.Reset() }()
+		time.Sleep(time.Millisecond) // it is in the sync
+		_, err := d.logs[0].Delete()
+		must(t, errors.Join(err, <-reset))
+		slow = false
+		fill(t, d.logs[1], 5, 0)
+		d.commit(d.logs[1])
+		want := contents(t, d.logs[1], 1000)
+		sameBatches(t, contents(t, d.crash().logs[1], 1000), want)
+	})
 }
 
 func TestJournalWantsSyncBeforeReset(t *testing.T) {
