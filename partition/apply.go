@@ -151,6 +151,8 @@ func (s *Set) disposeOne(d disposal) {
 		if isFatal(err) {
 			p.dir.fail(err)
 		}
+	}
+	if path == "" {
 		return
 	}
 	s.removeLater(p.dir, path, p.Config().FileDeleteDelay)

@@ -159,7 +159,7 @@ func (l *Log) BeginEpoch(epoch int32) error {
 	}
 	l.enterEpoch(epoch, l.End())
 	l.mu.Lock()
-	nameless := l.parentDirty
+	nameless := l.parentDirty && l.recovery.Created
 	l.mu.Unlock()
 	if l.epochsSaved == l.epochs.Load() || nameless {
 		return nil // the first Sync writes it, and without that nothing of the log survives

@@ -133,6 +133,9 @@ func (l *Log) recovered(r *recovery, start int64) error {
 		l.epochsSaved = l.epochs.Load()
 	}
 	l.dirDirty, l.touched = true, true
+	// Without a recovery point no Sync is known to have made the directory's own name durable: the process may have ended,
+	// or the creation failed, before the first.
+	l.parentDirty = r.point <= start
 	l.publish(v, max(start, r.segments[0].base), end)
 	synced := min(r.point, end)
 	l.synced.Store(synced)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"cordwood/protocol/record"
@@ -320,4 +321,37 @@ func TestNewLogUnderAnOldNameStartsAnew(t *testing.T) {
 	if again := open(t, o); again.End() != 3 || len(again.Recovery().Faults) != 0 {
 		t.Fatalf("the old log's recovery point counts for the new one: end %d, %+v", again.End(), again.Recovery())
 	}
+}
+
+// A log that was made and written, but never synced before the process was killed: its directory's name was never made
+// durable either, and the next life's first Sync has to do that.
+func TestSyncAfterAKillMakesTheDirectoryDurable(t *testing.T) {
+	mem := newMem(t)
+	fill(t, open(t, options(mem)), 3, 0)
+	mem = mem.KillClone()
+	l := open(t, options(mem))
+	fill(t, l, 2, 0)
+	want := contents(t, l, 1000)
+	_, err := l.Sync()
+	must(t, err)
+	sameBatches(t, contents(t, open(t, options(mem.CrashClone(nil))), 1000), want)
+}
+
+// The same when the first try to make the log failed half way.
+func TestSyncAfterAFailedCreationMakesTheDirectoryDurable(t *testing.T) {
+	mem := newMem(t)
+	o := options(vfs.NewFault(mem, func(op vfs.Op) vfs.Verdict {
+		if op.Kind == vfs.OpOpen && strings.HasSuffix(op.Name, logSuffix) {
+			return vfs.Verdict{Err: syscall.ENOSPC}
+		}
+		return vfs.Verdict{}
+	}))
+	if _, err := Open(o); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	l := open(t, options(mem))
+	want := fill(t, l, 2, 0)
+	_, err := l.Sync()
+	must(t, err)
+	sameBatches(t, contents(t, open(t, options(mem.CrashClone(nil))), 1000), want)
 }
