@@ -102,6 +102,11 @@ func isFull(err error) bool {
 	return errors.Is(err, segment.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+// lacksDescriptor reports that a file could not be opened now (bad input 145): nothing was begun, nothing is broken.
+func lacksDescriptor(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
 // isFatal reports whether the disk is broken, rather than full or one log damaged.
 func isFatal(err error) bool {
 	for _, e := range []error{segment.ErrFailed, syscall.EIO, syscall.EROFS, syscall.ENODEV, syscall.ENXIO,
@@ -121,7 +126,7 @@ func (d *directory) syncFailed(p *Partition, err error) {
 	if errors.Is(err, segment.ErrClosed) { // deleted meanwhile
 		return
 	}
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // the sync was not even begun (bad input 145)
+	if lacksDescriptor(err) { // the sync was not even begun
 		d.complain("CW-0511", "no descriptor for a sync, trying again", p, err)
 		time.Sleep(retryDescriptor)
 		d.flusher.request(p)

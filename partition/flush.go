@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,9 +45,8 @@ type flusher struct {
 
 	mu      sync.Mutex
 	work    sync.Cond // with mu
-	queue   []*Partition
-	head    int          // queue[:head] is taken
-	direct  []*Partition // those that the journal does not take
+	queue   fifo
+	direct  fifo // those that the journal does not take
 	running bool
 	closing bool
 	idle    int // workers that wait for work and were not promised any
@@ -85,27 +85,53 @@ func (f *flusher) request(p *Partition) {
 // push queues p; mu is held.
 func (f *flusher) push(p *Partition) {
 	p.flush.Store(flushQueued)
-	if f.head > 64 && f.head*2 > len(f.queue) {
-		n := copy(f.queue, f.queue[f.head:])
-		clear(f.queue[n:])
-		f.queue, f.head = f.queue[:n], 0
-	}
-	f.queue = append(f.queue, p)
+	f.queue.push(p)
 }
 
 // take takes the next log off the queues, nil if both are empty; mu is held.
 func (f *flusher) take() *Partition {
-	var p *Partition
-	switch n := len(f.direct); {
-	case n > 0:
-		p, f.direct[n-1], f.direct = f.direct[n-1], nil, f.direct[:n-1]
-	case f.head < len(f.queue):
-		p, f.queue[f.head] = f.queue[f.head], nil
-		if f.head++; f.head == len(f.queue) {
-			f.queue, f.head = f.queue[:0], 0
-		}
+	if p := f.direct.pop(); p != nil {
+		return p
+	}
+	return f.queue.pop()
+}
+
+// fifo is a queue of logs: the one that waits longest is next, so that none waits for ever.
+type fifo struct {
+	logs []*Partition
+	head int // logs[:head] is taken
+}
+
+func (q *fifo) len() int { return len(q.logs) - q.head }
+
+func (q *fifo) push(p *Partition) {
+	if q.head > 64 && q.head*2 > len(q.logs) {
+		n := copy(q.logs, q.logs[q.head:])
+		clear(q.logs[n:])
+		q.logs, q.head = q.logs[:n], 0
+	}
+	q.logs = append(q.logs, p)
+}
+
+// pop is nil if the queue is empty.
+func (q *fifo) pop() *Partition {
+	if q.len() == 0 {
+		return nil
+	}
+	p := q.logs[q.head]
+	q.logs[q.head] = nil
+	if q.head++; q.head == len(q.logs) {
+		q.logs, q.head = q.logs[:0], 0
 	}
 	return p
+}
+
+// drain takes all.
+func (q *fifo) drain() []*Partition {
+	all := slices.Clone(q.logs[q.head:])
+	clear(q.logs)
+	q.logs, q.head = q.logs[:0], 0
+	return all
 }
 
 // hire promises an entry to an idle worker, or starts one; if all are busy, the first to be done takes it. mu is held.
@@ -126,7 +152,7 @@ func (f *flusher) hire() {
 func (f *flusher) start() {
 	f.mu.Lock()
 	f.running = true
-	for range len(f.queue) - f.head {
+	for range f.queue.len() {
 		f.hire()
 	}
 	f.mu.Unlock()
@@ -148,7 +174,7 @@ func (f *flusher) worker(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		if f.journal != nil && !f.round && len(f.queue)-f.head > f.from {
+		if f.journal != nil && !f.round && f.queue.len() > f.from {
 			f.journalRound(n)
 		}
 		p := f.take()
@@ -170,13 +196,15 @@ func (f *flusher) worker(n int) {
 	}
 }
 
-// done ends p's turn; mu is held. If it was asked for again, this worker takes it after those that wait already.
-func (f *flusher) done(p *Partition) {
+// done ends p's turn; mu is held. It reports whether p was asked for again: it is queued then, and this worker goes on
+// with what waits.
+func (f *flusher) done(p *Partition) bool {
 	if p.flush.Load() == flushAgain {
 		f.push(p)
-		return
+		return true
 	}
 	p.flush.Store(flushIdle)
+	return false
 }
 
 // sync makes p's log durable, or starts its writeback where nobody waits for the disk. A failed sync is the end of

@@ -23,17 +23,18 @@ const maxEntry = 256 << 10
 
 // journalRound makes all that is queued durable by one write and one fsync. mu is held before and after.
 func (f *flusher) journalRound(n int) {
-	round := append([]*Partition(nil), f.queue[f.head:]...)
-	clear(f.queue)
-	f.queue, f.head, f.round = f.queue[:0], 0, true
+	round := f.queue.drain()
+	f.round = true
 	for _, p := range round {
 		p.flush.Store(flushSyncing)
 	}
 	f.mu.Unlock()
 	f.since[n].Store(f.dir.set.clock())
 	began := time.Now()
-	written, rest, err := f.journal.write(round, func() { f.since[n].Store(f.dir.set.clock()) })
+	alive := func() { f.since[n].Store(f.dir.set.clock()) }
+	written, rest, err := f.journal.write(round, alive)
 	if err == nil {
+		alive() // what the watchdog measures is the disk's time, not that of copying
 		err = f.journal.journal.Commit()
 	}
 	f.dir.counters.journaled(len(written), time.Since(began))
@@ -44,21 +45,22 @@ func (f *flusher) journalRound(n int) {
 		}
 	}
 	f.since[n].Store(0)
-	if err != nil && !isFull(err) {
+	if err != nil && !isFull(err) && !lacksDescriptor(err) {
 		f.dir.fail(fmt.Errorf("journal: %w", err))
 	}
 	f.mu.Lock()
 	f.round = false
 	for _, w := range written {
-		if err != nil { // no room for the journal: each log has its own already
+		switch {
+		case err != nil: // nothing for the journal to write with: each log has its own room and file already
 			rest = append(rest, w.p)
-			continue
+		case f.done(w.p):
+			f.hire()
 		}
-		f.done(w.p)
 	}
 	for _, p := range rest {
 		p.flush.Store(flushQueued)
-		f.direct = append(f.direct, p)
+		f.direct.push(p)
 		f.hire()
 	}
 }
