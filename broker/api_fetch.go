@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -21,12 +20,8 @@ import (
 // The answer is read when it is at the head of its connection's queue. Too little to read: it parks on the
 // partitions' high watermarks until there is enough, an error, or max_wait is over (trap 28).
 
-const (
-	// fetchWaitMax bounds max_wait, whatever the request says (bad input 133).
-	fetchWaitMax = 5 * time.Minute
-	// sendfileMin is the size from which records go from the page cache to the socket without passing through us.
-	sendfileMin = 32 << 10
-)
+// fetchWaitMax bounds max_wait, whatever the request says (bad input 133).
+const fetchWaitMax = 5 * time.Minute
 
 // fetchPart is one partition of a fetch: what is asked, and what was read.
 type fetchPart struct {
@@ -300,7 +295,7 @@ func (r *fetchReply) Write(o *listener.Out) error {
 		}
 		o.Append(r.encoder.Bytes[from:at])
 		from = at
-		if err := r.send(o, f, n); err != nil {
+		if err := o.Send(&f.read.Slice); err != nil {
 			return err
 		}
 		m.fetched(n)
@@ -308,18 +303,6 @@ func (r *fetchReply) Write(o *listener.Out) error {
 	o.Append(r.encoder.Bytes[from:])
 	m.answered(keyFetch, time.Since(r.arrived))
 	return nil
-}
-
-// send puts the records of one partition behind what is already in o.
-func (r *fetchReply) send(o *listener.Out, f *fetchPart, n int) error {
-	if n >= sendfileMin {
-		return o.Send(&f.read.Slice)
-	}
-	buf := o.Buf()
-	at := len(*buf)
-	*buf = slices.Grow(*buf, n)[:at+n]
-	_, err := f.read.Slice.ReadAt((*buf)[at:], 0)
-	return err
 }
 
 func (r *fetchReply) Done() {

@@ -64,6 +64,7 @@ type Conn struct {
 	out Out // owned as L2 says
 
 	// owned by the reader
+	socket     receiver
 	in         input
 	frames     [][]byte  // the present burst
 	answered   int       // answers handed over in it
@@ -84,6 +85,7 @@ func newConn(l *Listener, nc net.Conn, id uint64, peer netip.Addr) *Conn {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.q.init()
 	c.wake = func() { signal(c.q.wake) }
+	c.socket.init(nc)
 	c.out.init(nc, l.cfg.WriteTimeout, &l.counts)
 	c.in.mem, c.in.gauge = l.cfg.Memory, &l.counts.buffers
 	return c

@@ -4,18 +4,16 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
 	flushAt   = 32 << 10  // bytes of answers that are worth a write of their own
-	copyBelow = 32 << 10  // a smaller slice of a file is cheaper to copy than to send by sendfile
-	copyChunk = 64 << 10  // bytes copied at once when there is no sendfile
+	copyBelow = 128 << 10 // a smaller slice of a file is cheaper to copy than to send by sendfile
+	copyChunk = 128 << 10 // bytes copied at once
 	sendChunk = 1 << 20   // bytes between two looks at the write deadline
 	keepOut   = 256 << 10 // a larger write buffer is not kept
 )
@@ -33,16 +31,13 @@ type Sender interface {
 type Out struct {
 	// set once
 	nc      net.Conn
-	raw     syscall.RawConn // nil: no descriptor to send to, everything is copied
 	timeout time.Duration
 	counts  *counters
 
-	box     *[]byte   // nil while nothing is collected
-	armed   time.Time // the socket's write deadline
-	err     error     // the first failure of the socket; nothing is sent after it
-	more    func(fd uintptr) bool
-	morePos int
-	moreErr error
+	socket sender
+	box    *[]byte   // nil while nothing is collected
+	armed  time.Time // the socket's write deadline
+	err    error     // the first failure of the socket; nothing is sent after it
 }
 
 // outPool holds write buffers. A connection has one only while there are bytes to write.
@@ -53,11 +48,7 @@ var outPool = sync.Pool{New: func() any {
 
 func (o *Out) init(nc net.Conn, timeout time.Duration, counts *counters) {
 	o.nc, o.timeout, o.counts = nc, timeout, counts
-	if s, ok := nc.(syscall.Conn); ok {
-		if raw, err := s.SyscallConn(); err == nil {
-			o.raw = raw
-		}
-	}
+	o.socket.init(nc)
 }
 
 // Buf is the buffer that collected bytes are appended to.
@@ -77,7 +68,7 @@ func (o *Out) Append(b []byte) {
 // Send sends the whole slice after the bytes collected so far. After an error the answer is cut: the connection ends.
 func (o *Out) Send(s Sender) error {
 	n := int64(s.Len())
-	if n < copyBelow || o.raw == nil {
+	if n < copyBelow || o.socket.raw == nil {
 		return o.copyFrom(s, 0, n)
 	}
 	if err := o.flushMore(); err != nil {
@@ -85,7 +76,7 @@ func (o *Out) Send(s Sender) error {
 	}
 	for off := int64(0); off < n; {
 		o.arm()
-		sent, err := s.SendTo(o.raw, off, min(n-off, sendChunk))
+		sent, err := s.SendTo(o.socket.raw, off, min(n-off, sendChunk))
 		o.counts.bytesOut.Add(sent)
 		off += sent
 		switch {
@@ -106,7 +97,7 @@ func (o *Out) copyFrom(s Sender, off, n int64) error {
 		chunk := int(min(n-off, copyChunk))
 		buf := o.Buf()
 		at := len(*buf)
-		*buf = append(*buf, make([]byte, chunk)...)
+		*buf = slices.Grow(*buf, chunk)[:at+chunk]
 		if read, err := s.ReadAt((*buf)[at:], off); read < chunk {
 			if err == nil {
 				err = io.ErrUnexpectedEOF
@@ -132,13 +123,18 @@ func (o *Out) pending() int {
 }
 
 // flush writes what is collected and gives the buffer back.
-func (o *Out) flush() error {
+func (o *Out) flush() error { return o.write(false) }
+
+// flushMore does the same and tells the kernel that more follows at once, so that header and records share segments.
+func (o *Out) flushMore() error { return o.write(true) }
+
+func (o *Out) write(more bool) error {
 	if o.box == nil || o.err != nil {
 		return o.err
 	}
 	for b := *o.box; len(b) > 0; {
 		o.arm()
-		n, err := o.nc.Write(b[:min(len(b), sendChunk)])
+		n, err := o.socket.Write(b[:min(len(b), sendChunk)], more)
 		o.counts.bytesOut.Add(int64(n))
 		if err != nil {
 			return o.fail(err)
@@ -147,47 +143,6 @@ func (o *Out) flush() error {
 	}
 	o.release()
 	return nil
-}
-
-// flushMore writes what is collected and tells the kernel that more follows at once, so that header and records share
-// segments.
-func (o *Out) flushMore() error {
-	if o.pending() == 0 || o.err != nil {
-		return o.err
-	}
-	if o.more == nil {
-		o.more = o.sendMore
-	}
-	o.morePos, o.moreErr = 0, nil
-	o.arm()
-	err := o.raw.Write(o.more)
-	if err == nil {
-		err = o.moreErr
-	}
-	o.counts.bytesOut.Add(int64(o.morePos))
-	if err != nil {
-		return o.fail(err)
-	}
-	o.release()
-	return nil
-}
-
-// sendMore is the callback of RawConn.Write; false waits until the socket takes more.
-func (o *Out) sendMore(fd uintptr) bool {
-	for b := *o.box; o.morePos < len(b); {
-		n, err := unix.SendmsgN(int(fd), b[o.morePos:], nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		switch {
-		case err == unix.EAGAIN:
-			return false
-		case err == unix.EINTR:
-		case err != nil:
-			o.moreErr = os.NewSyscallError("sendmsg", err)
-			return true
-		default:
-			o.morePos += n
-		}
-	}
-	return true
 }
 
 // arm moves the write deadline on; not at every write, for it costs about as much as a small one.

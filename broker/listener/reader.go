@@ -270,14 +270,14 @@ func (c *Conn) readOnce(need int, limit time.Time) (int, error) {
 		}
 	}
 	if in.buf == nil {
-		n, err := c.nc.Read(c.nap[:])
+		n, err := c.socket.Read(c.nap[:])
 		if n > 0 {
 			in.swap(getBuffer(0))
 			in.read(copy(in.buf.b, c.nap[:n]))
 		}
 		return n, err
 	}
-	n, err := c.nc.Read(in.buf.b[in.w:])
+	n, err := c.socket.Read(in.buf.b[in.w:])
 	if n > 0 {
 		in.read(n)
 	}

@@ -79,7 +79,7 @@ func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, f.fail("read", os.ErrClosed)
 	}
 	defer f.end()
-	done := 0
+	done := f.readCached(p, off)
 	for done < len(p) {
 		n, err := unix.Pread(f.fd, p[done:], off+int64(done))
 		switch {
