@@ -49,6 +49,7 @@ var house = architecture{
 		// judges must not lean on what they judge
 		{"integration/check", nil},
 		{"integration/check/recorder", []string{"integration/check"}},
+		{"integration/memnet", nil},
 	},
 
 	// pure packages hold rules: no clock, no goroutine, no lock, no I/O, no randomness of their own.
