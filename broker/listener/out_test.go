@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 )
 
@@ -140,17 +143,33 @@ func TestLargeSlicesArriveWhole(t *testing.T) {
 }
 
 func TestAFailingSliceEndsTheConnection(t *testing.T) {
-	h := newRoom()
-	s := newFileSlice(t, pattern(1<<20), 1<<30)
-	s.err = syscall.EIO
-	h.sender = s
-	r := start(t, h, nil)
-	c := r.dial()
-	mustWrite(t, c, op(0, 's'), op(1, 'e'))
-	if _, _, err := readAnswer(c); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
-		t.Fatalf("got %v, want a cut answer", err)
+	for name, c := range map[string]struct {
+		err   error
+		why   reason
+		lines int // above debug: a client that leaves is normal life
+	}{
+		"the disk":                {syscall.EIO, reasonWrite, 1},
+		"the client has closed":   {os.NewSyscallError("sendfile", syscall.EPIPE), reasonGone, 0},
+		"the client's host reset": {os.NewSyscallError("sendfile", syscall.ECONNRESET), reasonGone, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newRoom()
+			s := newFileSlice(t, pattern(1<<20), 1<<30)
+			s.err = c.err
+			h.sender = s
+			logs, lines := observer.New(zapcore.InfoLevel)
+			r := start(t, h, func(cfg *Config) { cfg.Log = zap.New(logs) })
+			conn := r.dial()
+			mustWrite(t, conn, op(0, 's'), op(1, 'e'))
+			if _, _, err := readAnswer(conn); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
+				t.Fatalf("got %v, want a cut answer", err)
+			}
+			r.closes(c.why, 1)
+			if n := lines.FilterMessage("connection closed").Len(); n != c.lines {
+				t.Fatalf("%d lines, want %d: %v", n, c.lines, lines.All())
+			}
+		})
 	}
-	r.closes(reasonWrite, 1)
 }
 
 func TestASliceThatShrankEndsTheConnection(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -75,6 +76,8 @@ func (c *Conn) outReason(err error) reason {
 		return reasonRefused // the answer's own
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return reasonWriteTimeout
+	case errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET): // it left while a Fetch was waiting, say
+		return reasonGone
 	}
 	return reasonWrite
 }

@@ -17,6 +17,7 @@ const (
 	reasonMemory                       // no memory for a large frame in time
 	reasonRefused                      // the session refused the request
 	reasonRead                         // reset by the client, or the network
+	reasonGone                         // the client was gone before its answer was sent
 	reasonWrite                        // could not send
 	reasonWriteTimeout                 // the client does not read (bad input 15)
 	reasonPanic                        // a bug of ours (L8)
@@ -30,7 +31,7 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	"eof", "idle", "frame_timeout", "bad_length", "memory", "refused", "read_error", "write_error", "write_timeout",
+	"eof", "idle", "frame_timeout", "bad_length", "memory", "refused", "read_error", "client_gone", "write_error", "write_timeout",
 	"panic", "shutdown", "taken_over", "max_connections", "max_per_ip", "rate", "accept_error",
 }
 
@@ -48,7 +49,7 @@ func (r reason) polite() bool {
 // expected reasons are part of normal life and only logged for debugging.
 func (r reason) expected() bool {
 	switch r {
-	case reasonEOF, reasonIdle, reasonRead, reasonShutdown, reasonTakenOver:
+	case reasonEOF, reasonIdle, reasonRead, reasonGone, reasonShutdown, reasonTakenOver:
 		return true
 	}
 	return false
