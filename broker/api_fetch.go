@@ -121,10 +121,10 @@ func (r *fetchReply) begin(now time.Time) {
 			sessions.end(q.SessionID)
 		}
 		if q.SessionEpoch == fetchEpochInitial && q.Version >= 7 {
-			r.session = sessions.create(now)
+			r.session = sessions.create(q.Version >= 13, now)
 		}
 	default:
-		s, err := sessions.use(q.SessionID, q.SessionEpoch, now)
+		s, err := sessions.use(q.SessionID, q.SessionEpoch, q.Version >= 13, now)
 		if err != nil {
 			r.code = codeOf(err)
 			return
@@ -191,8 +191,8 @@ func (r *fetchReply) readAll(limit int) (got int, failed bool) {
 		ask.Whole = got == 0
 		ask.MaxBytes = max(min(ask.MaxBytes, left), 0)
 		f.p.Read(ask, &f.read)
-		if f.read.Err != nil {
-			failed = true
+		if f.read.Err != nil || f.read.DivergingEpoch >= 0 {
+			failed = true // answered at once (trap 28)
 			continue
 		}
 		n := f.read.Slice.Len()
@@ -240,9 +240,13 @@ func (r *fetchReply) encode() {
 		r.session.mu.Lock()
 		defer r.session.mu.Unlock()
 	}
+	hints := leaderHints{s: r.s}
 	for i := range r.parts {
 		f := &r.parts[i]
 		out := f.told(r.request.Version)
+		if v := r.request.Version; v >= 16 && (out.Code == kerr.NotLeaderForPartition.Code || out.Code == kerr.FencedLeaderEpoch.Code) {
+			out.CurrentLeader = hints.leader(f.topic, f.topicID, f.index, true)
+		}
 		if f.session != nil && !f.session.news(&out) && !r.full {
 			f.read.Slice.Release()
 			continue
@@ -253,7 +257,7 @@ func (r *fetchReply) encode() {
 			r.session.order.MoveToBack(f.session.at) // whoever had data is served last next time
 		}
 	}
-	r.encoder.Encode(r.request.Version, r.correlation, 0, r.code, r.sessionID, r.told, nil)
+	r.encoder.Encode(r.request.Version, r.correlation, 0, r.code, r.sessionID, r.told, hints.nodes)
 }
 
 // told is the partition's part of the answer.
@@ -274,6 +278,7 @@ func (f *fetchPart) told(version int16) protocol.FetchedPartition {
 	}
 	out.HighWatermark, out.LastStable, out.LogStart = f.read.HighWatermark, f.read.LastStable, f.read.LogStart
 	out.RecordsLen = f.read.Slice.Len()
+	out.Diverging = protocol.EpochEnd{Epoch: f.read.DivergingEpoch, End: f.read.DivergingEnd}
 	if f.ask.Committed {
 		out.Aborted = []protocol.AbortedTxn{}
 	}

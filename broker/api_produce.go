@@ -287,11 +287,18 @@ func (r *produceReply) Park(wake func()) bool {
 
 func (r *produceReply) Write(o *listener.Out) error {
 	r.results = r.results[:0]
+	hints := leaderHints{s: r.s}
 	for i := range r.parts {
-		r.results = append(r.results, r.parts[i].result())
+		p := &r.parts[i]
+		out := p.result()
+		if out.Code == kerr.NotLeaderForPartition.Code && r.version >= 10 {
+			l := hints.leader(p.topic, p.topicID, p.index, r.version >= 13)
+			out.LeaderID, out.LeaderEpoch = l.ID, l.Epoch
+		}
+		r.results = append(r.results, out)
 	}
 	buf := o.Buf()
-	*buf = protocol.AppendProduceResponse(*buf, r.version, r.correlation, r.throttle, r.results, nil)
+	*buf = protocol.AppendProduceResponse(*buf, r.version, r.correlation, r.throttle, r.results, hints.nodes)
 	r.s.b.metrics.answered(keyProduce, time.Since(r.arrived))
 	return nil
 }

@@ -278,6 +278,11 @@ func TestFetchSessionsAreCheckedBoundedAndIncremental(t *testing.T) {
 	if unknown := ask(first.SessionID+1, 1); unknown.ErrorCode != kerr.FetchSessionIDNotFound.Code {
 		t.Errorf("unknown id: %v", kerr.ErrorForCode(unknown.ErrorCode))
 	}
+	q := kmsg.NewPtrFetchRequest()
+	q.Version, q.ReplicaID, q.MaxBytes, q.SessionID, q.SessionEpoch = 13, -1, 1<<20, first.SessionID, 3
+	if mixed := r.ask(q).(*kmsg.FetchResponse); mixed.ErrorCode != kerr.FetchSessionTopicIDError.Code {
+		t.Errorf("topic ids in a session of names: %v", kerr.ErrorForCode(mixed.ErrorCode))
+	}
 	for range n.b.cfg.FetchSessions + 50 { // 135
 		ask(0, 0, "t")
 	}

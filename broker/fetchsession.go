@@ -52,7 +52,8 @@ type sessionPartition struct {
 // fetchSession is one client's set of partitions. Only the request in progress uses it; mu guards against a client
 // that uses one session on two connections.
 type fetchSession struct {
-	id int32
+	id   int32
+	byID bool // its partitions are named by topic id
 
 	mu    sync.Mutex
 	epoch int32 // the epoch the next request must have
@@ -77,7 +78,7 @@ func newFetchSessions(limit int) *fetchSessions {
 }
 
 // create makes a session, or returns nil when the table is full of sessions in use.
-func (t *fetchSessions) create(now time.Time) *fetchSession {
+func (t *fetchSessions) create(byID bool, now time.Time) *fetchSession {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.byID) >= t.limit {
@@ -87,7 +88,7 @@ func (t *fetchSessions) create(now time.Time) *fetchSession {
 		}
 		t.drop(oldest.Value.(*fetchSession))
 	}
-	s := &fetchSession{epoch: 1, parts: make(map[fetchKey]*sessionPartition), order: list.New(), lastUsed: now}
+	s := &fetchSession{byID: byID, epoch: 1, parts: make(map[fetchKey]*sessionPartition), order: list.New(), lastUsed: now}
 	for s.id == 0 || t.byID[s.id] != nil {
 		s.id = rand.Int32N(math.MaxInt32) + 1
 	}
@@ -96,8 +97,9 @@ func (t *fetchSessions) create(now time.Time) *fetchSession {
 	return s
 }
 
-// use finds a session for an incremental request and checks its epoch.
-func (t *fetchSessions) use(id, epoch int32, now time.Time) (*fetchSession, error) {
+// use finds a session for an incremental request and checks its epoch, and that it names topics as the session does: else
+// its partitions could not be found under the other kind of name (trap 30).
+func (t *fetchSessions) use(id, epoch int32, byID bool, now time.Time) (*fetchSession, error) {
 	t.mu.Lock()
 	s := t.byID[id]
 	if s != nil {
@@ -112,6 +114,9 @@ func (t *fetchSessions) use(id, epoch int32, now time.Time) (*fetchSession, erro
 	defer s.mu.Unlock()
 	if s.epoch != epoch {
 		return nil, kerr.InvalidFetchSessionEpoch
+	}
+	if s.byID != byID {
+		return nil, kerr.FetchSessionTopicIDError
 	}
 	if s.epoch++; s.epoch < 0 {
 		s.epoch = 1
@@ -166,7 +171,7 @@ func (s *fetchSession) update(q *protocol.FetchRequest) {
 
 // news reports whether the answer must mention the partition, and notes what is told. Called under s.mu.
 func (p *sessionPartition) news(out *protocol.FetchedPartition) bool {
-	if out.Code != 0 {
+	if out.Code != 0 || out.Diverging.Epoch >= 0 {
 		p.toldHighWatermark, p.toldLogStart = -1, -1 // mentioned again when the error is over
 		return true
 	}
