@@ -4,10 +4,12 @@ import (
 	"math"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"cordwood/partition"
 	"cordwood/protocol"
 )
 
@@ -17,13 +19,13 @@ type collector struct {
 	process prometheus.Collector
 	runtime prometheus.Collector
 
-	build, ready, connections, accepted, closed, refused           *prometheus.Desc
-	requests, requestBytes, latency                                *prometheus.Desc
-	bytesIn, recordsIn, batchesIn, failed, duplicates, bytesOut    *prometheus.Desc
-	throttles, throttleTime                                        *prometheus.Desc
-	topics, partitions, leaders, offline, underMinISR              *prometheus.Desc
-	dirOnline, appended                                            *prometheus.Desc
-	flushes, flushSeconds, sessions, openFiles, imageIndex, active *prometheus.Desc
+	build, ready, connections, accepted, closed, refused        *prometheus.Desc
+	requests, requestBytes, latency                             *prometheus.Desc
+	bytesIn, recordsIn, batchesIn, failed, duplicates, bytesOut *prometheus.Desc
+	throttles, throttleTime                                     *prometheus.Desc
+	topics, partitions, leaders, offline, underMinISR           *prometheus.Desc
+	dirOnline, appended, refusedLog, readErrors, fsync          *prometheus.Desc
+	sessions, openFiles, imageIndex, active                     *prometheus.Desc
 }
 
 func newCollector(b *Broker) *collector {
@@ -65,12 +67,13 @@ func newCollector(b *Broker) *collector {
 		dirOnline:   d("log_dir_online", "1 while a data directory works.", "dir"),
 		appended:    d("log_appended_bytes_total", "Bytes appended to logs.", "dir"),
 
-		flushes:      d("fsync_total", "fsyncs of logs, and of the journal that stands in for many.", "dir", "file"),
-		flushSeconds: d("fsync_seconds_total", "Time spent in them.", "dir", "file"),
-		sessions:     d("fetch_sessions", "Incremental fetch sessions."),
-		openFiles:    d("open_log_files", "Log files held open."),
-		imageIndex:   d("metadata_index", "Raft index of this broker's metadata image."),
-		active:       d("controller_active", "1 on the active controller."),
+		fsync:      d("fsync_seconds", "Time of each fsync of a log, and of the journal that stands in for many.", "dir", "file"),
+		refusedLog: d("log_appends_refused_total", "Appends refused by a full disk.", "dir"),
+		readErrors: d("log_read_errors_total", "Reads of logs that failed.", "dir"),
+		sessions:   d("fetch_sessions", "Incremental fetch sessions."),
+		openFiles:  d("open_log_files", "Log files held open."),
+		imageIndex: d("metadata_index", "Raft index of this broker's metadata image."),
+		active:     d("controller_active", "1 on the active controller."),
 	}
 }
 
@@ -188,9 +191,21 @@ func (c *collector) collectLogs(ch chan<- prometheus.Metric) {
 	for _, d := range s.Dirs {
 		gauge(ch, c.dirOnline, boolean(d.Online), d.Path)
 		counter(ch, c.appended, float64(d.AppendedBytes), d.Path)
-		counter(ch, c.flushes, float64(d.Syncs), d.Path, "log")
-		counter(ch, c.flushSeconds, d.SyncTime.Seconds(), d.Path, "log")
-		counter(ch, c.flushes, float64(d.JournalRounds), d.Path, "journal")
-		counter(ch, c.flushSeconds, d.JournalTime.Seconds(), d.Path, "journal")
+		counter(ch, c.refusedLog, float64(d.Refused), d.Path)
+		counter(ch, c.readErrors, float64(d.ReadErrors), d.Path)
+		syncTimes(ch, c.fsync, d.SyncTime, d.SyncBuckets[:], d.Path, "log")
+		syncTimes(ch, c.fsync, d.JournalTime, d.JournalBuckets[:], d.Path, "journal")
 	}
+}
+
+// syncTimes is a histogram over partition.SyncBounds.
+func syncTimes(ch chan<- prometheus.Metric, d *prometheus.Desc, sum time.Duration, counts []int64, labels ...string) {
+	buckets, total := make(map[float64]uint64, len(counts)), uint64(0)
+	for i, n := range counts {
+		total += uint64(n)
+		if i < len(partition.SyncBounds) {
+			buckets[partition.SyncBounds[i].Seconds()] = total
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(d, total, sum.Seconds(), buckets, labels...)
 }

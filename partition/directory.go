@@ -195,6 +195,7 @@ type counters struct {
 	syncs, syncTime              atomic.Int64
 	syncBuckets                  [len(SyncBounds) + 1]atomic.Int64
 	rounds, roundLogs, roundTime atomic.Int64
+	roundBuckets                 [len(SyncBounds) + 1]atomic.Int64
 }
 
 func (c *counters) appended(batches []record.Batch) {
@@ -210,15 +211,21 @@ func (c *counters) appended(batches []record.Batch) {
 func (c *counters) synced(took time.Duration) {
 	c.syncs.Add(1)
 	c.syncTime.Add(int64(took))
+	c.syncBuckets[bucket(took)].Add(1)
+}
+
+// bucket is the first of SyncBounds that took is not above.
+func bucket(took time.Duration) int {
 	i := 0
 	for i < len(SyncBounds) && took > SyncBounds[i] {
 		i++
 	}
-	c.syncBuckets[i].Add(1)
+	return i
 }
 
 func (c *counters) journaled(logs int, took time.Duration) {
 	c.rounds.Add(1)
 	c.roundLogs.Add(int64(logs))
 	c.roundTime.Add(int64(took))
+	c.roundBuckets[bucket(took)].Add(1)
 }

@@ -9,7 +9,7 @@ type Stats struct {
 	Dirs                                      []DirStats
 }
 
-// SyncBounds are the upper bounds of DirStats.SyncBuckets; the last bucket has none.
+// SyncBounds are the upper bounds of SyncBuckets and JournalBuckets; the last bucket has none.
 var SyncBounds = [...]time.Duration{
 	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
 	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
@@ -30,9 +30,11 @@ type DirStats struct {
 	Syncs         int64
 	SyncTime      time.Duration // sum
 	SyncBuckets   [len(SyncBounds) + 1]int64
-	JournalRounds int64
-	JournalLogs   int64 // sum over the rounds
-	JournalTime   time.Duration
+
+	JournalRounds  int64
+	JournalLogs    int64 // sum over the rounds
+	JournalTime    time.Duration
+	JournalBuckets [len(SyncBounds) + 1]int64
 }
 
 // Stats counts everything; it goes through all partitions.
@@ -61,6 +63,7 @@ func (s *Set) Stats() Stats {
 		}
 		for i := range ds.SyncBuckets {
 			ds.SyncBuckets[i] = c.syncBuckets[i].Load()
+			ds.JournalBuckets[i] = c.roundBuckets[i].Load()
 		}
 		st.Dirs = append(st.Dirs, ds)
 	}
