@@ -155,7 +155,8 @@ func (b *Broker) awaitReady(ctx context.Context) error {
 		}
 	}
 	close(b.ready)
-	b.log.Info("serving", zap.Any("addresses", b.Addrs().Listeners), zap.String("cluster", b.image().ClusterID()))
+	b.log.Info("serving", zap.Any("addresses", b.Addrs().Listeners), zap.String("http", b.Addrs().HTTP), zap.Strings("data", b.cfg.LogDirs),
+		zap.Bool("durable", b.cfg.Topic.FlushBeforeAck), zap.String("cluster", b.image().ClusterID()), zap.String("version", Version))
 	if b.cfg.Ready != nil {
 		b.cfg.Ready(b.Addrs())
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -41,11 +43,8 @@ func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client,
 	if f.format != "table" && f.format != "json" {
 		return nil, usageErrorf("--format %q: use table or json", f.format)
 	}
-	for i, b := range f.brokers {
-		if b = strings.TrimSpace(b); !strings.Contains(strings.TrimPrefix(b, "["), ":") {
-			b += ":9092"
-		}
-		f.brokers[i] = b
+	if err := f.checkBrokers(); err != nil {
+		return nil, err
 	}
 	cl, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(f.brokers...), kgo.ClientID("cordwood-cli"),
@@ -67,6 +66,25 @@ func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client,
 		return nil, diagnose(f.brokers, err)
 	}
 	return cl, nil
+}
+
+// checkBrokers completes the addresses by Kafka's port.
+func (f *clientFlags) checkBrokers() error {
+	for i, b := range f.brokers {
+		full := strings.TrimSpace(b)
+		if full != "" && !strings.Contains(strings.TrimPrefix(full, "["), ":") {
+			full += ":9092"
+		}
+		_, port, err := net.SplitHostPort(full)
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 {
+			return usageErrorf("--brokers %q: write host:port, as in %s", b, defaultBrokers)
+		}
+		f.brokers[i] = full
+	}
+	if len(f.brokers) == 0 {
+		return usageErrorf("--brokers: name at least one host:port, as in %s", defaultBrokers)
+	}
+	return nil
 }
 
 // waiting says on a terminal for whom the command waits.

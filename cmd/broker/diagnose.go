@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // diagnose says why no broker answered: each address is tried once more by hand, so that a wrong name, a closed port,
@@ -97,6 +99,9 @@ func whyNoAnswer(head []byte, err error, port string, cause error) string {
 		return fmt.Sprintf("port %s answers, but not in the Kafka protocol", port)
 	case binary.BigEndian.Uint16(head[8:]) != 0:
 		return fmt.Sprintf("the broker does not serve a version of the protocol that this command speaks (code %d)", binary.BigEndian.Uint16(head[8:]))
+	}
+	if early := new(kgo.ErrFirstReadEOF); errors.As(cause, &early) {
+		return fmt.Sprintf("port %s answers, but hung up on what came next: it is the port for other brokers, or it wants a login; the ports for clients are in the broker's start message", port)
 	}
 	return fmt.Sprintf("the broker answers now, but not before: %v; try again", cause)
 }

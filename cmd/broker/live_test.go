@@ -39,6 +39,7 @@ type server struct {
 	out, errs screen
 	ports     string
 	addr      string
+	internal  string
 	exited    chan int
 	stopped   bool
 }
@@ -58,7 +59,7 @@ func startServer(t *testing.T, name, dir string, args ...string) *server {
 			if err := json.Unmarshal(text, &a); err != nil {
 				t.Fatalf("port file %q: %v", text, err)
 			}
-			s.addr = a.Listeners["PLAINTEXT"]
+			s.addr, s.internal = a.Listeners["PLAINTEXT"], a.Internal
 			return s
 		}
 		select {
@@ -238,5 +239,35 @@ func TestServeStopsCleanlyAndDevSaysWhatToDoNext(t *testing.T) {
 	code, _, errs = command(t, "", "serve", "--data-dir", dir, "--override", "listeners=PLAINTEXT://127.0.0.1:0", "--override", "cordwood.http.listener=none")
 	if code != exitLocked {
 		t.Errorf("a directory in use: exit code %d, %s", code, errs)
+	}
+}
+
+// signalled sends the process a signal and waits until the log has what it asks for.
+func (s *server) signalled(sig syscall.Signal, want string) {
+	s.t.Helper()
+	if err := syscall.Kill(os.Getpid(), sig); err != nil {
+		s.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(s.errs.String(), want); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%v: no %q in\n%s", sig, want, s.errs.String())
+		}
+	}
+}
+
+func TestSignalsThatDoNotStop(t *testing.T) {
+	s := startServer(t, "serve", t.TempDir())
+	s.ok("", "topic", "create", "a", "-p", "3")
+	s.signalled(syscall.SIGHUP, "SIGHUP: nothing to reload")
+	s.signalled(syscall.SIGUSR1, "state ")
+	expect(t, s.errs.String(), `state ready=yes uptime=\S+ connections=\d+ topics=1 partitions=3 leaders=3 offline=0`)
+	s.ok("", "topic", "list")
+}
+
+func TestThePortForBrokersIsNamed(t *testing.T) {
+	s := startServer(t, "serve", t.TempDir())
+	code, _, errs := command(t, "", "topic", "list", "-b", s.internal)
+	if code != exitFailed || !strings.Contains(errs, "it is the port for other brokers") {
+		t.Errorf("exit code %d\n%s", code, errs)
 	}
 }

@@ -63,7 +63,7 @@ func TestWrongUsageExitsWith2AndSaysWhatIsRight(t *testing.T) {
 	var all strings.Builder
 	for _, line := range []string{
 		"", "serv", "topics", "qqq", "topic", "topic lst", "topic create", "topic create t -p 0", "topic create t -c x", "topic create t --bogus",
-		"topic list extra", "topic list --format xml", "topic add-partitions t", "topic config t get", "topic config t put x=1", "topic config t set x",
+		"topic list extra", "topic list --format xml", "topic list -b host:port", "topic list -b host:70000", "topic add-partitions t", "topic config t get", "topic config t put x=1", "topic config t set x",
 		"produce", "produce a b", "produce t -z brotli", "produce t --acks 2", "produce t --count -1",
 		"consume", "consume t -o yesterday", "consume t -o start:end -g g", "consume t -n -1", "consume t -f %q",
 		"group", "group seek g", "group seek g --to nowhere", "log dump", "config check", "config explain a b", "serve x", "serve --override x",

@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"cordwood/broker"
 )
@@ -109,12 +111,14 @@ func (f *serverFlags) serve(t *terminal, cfg broker.Config, ready func(broker.Ad
 			ready(a)
 		}
 	}
-	ctx, release := untilSignal(log, failed)
+	var opened atomic.Pointer[broker.Broker]
+	ctx, release := untilSignal(log, failed, func() []zap.Field { return stateOf(opened.Load()) })
 	defer release()
 	b, err := broker.Open(cfg)
 	if err != nil {
 		return serverError(err)
 	}
+	opened.Store(b)
 	if err := b.Run(ctx); err != nil {
 		return serverError(err)
 	}
@@ -125,6 +129,14 @@ func (f *serverFlags) serve(t *terminal, cfg broker.Config, ready func(broker.Ad
 	}
 	log.Info("stopped cleanly")
 	return nil
+}
+
+// stateOf is what SIGUSR1 logs; b is nil while the logs are opened.
+func stateOf(b *broker.Broker) []zap.Field {
+	if b == nil {
+		return []zap.Field{zap.String("ready", "opening the data directories")}
+	}
+	return b.State()
 }
 
 // writePortFile makes the file appear whole, for somebody is waiting for it.
