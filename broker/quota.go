@@ -12,7 +12,9 @@ import (
 
 // Quotas (KIP-13, 124, 219, 599). An answer that exceeds a quota leaves at once and says for how long its client is
 // throttled; then the connection is muted: its reader does not take the next requests before that time is over. A
-// throttled Fetch is an empty answer, and its bytes do not count.
+// throttled Fetch is an empty answer, and its bytes do not count. A client that leaves ends its connection at once,
+// unless it has sent requests that are still waiting: those are served first, for an acks=0 producer may leave right
+// after its last one.
 //
 //	image ──newQuotaTable──▶ quotaTable ──resolve(user, client id)──▶ clientQuota ──▶ meters (shared by its connections)
 //
@@ -26,7 +28,7 @@ const (
 	meterLimit = 10_000
 	// meterName is how much of a client id tells clients apart.
 	meterName = 255
-	// throttleMax bounds a throttle: a muted reader does not see its client go.
+	// throttleMax bounds a throttle: with requests waiting, a muted reader does not see its client go.
 	throttleMax = 10 * time.Minute
 	// anonymous is everybody, until there is authentication.
 	anonymous = "ANONYMOUS"

@@ -157,6 +157,32 @@ func TestAProducerWithoutAnswersIsMutedToo(t *testing.T) {
 	}
 }
 
+func TestAMutedConnectionEndsWithItsClient(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	n.createTopic(t, "p")
+	n.setQuota(t, "client-id=raw", decide.QuotaProduce, 1000)
+	r := n.raw(t)
+	if d := r.produceBytes("p", 115_000, -1); d < 60_000 {
+		t.Fatalf("throttled for %d ms, less than the test may take", d)
+	}
+	open := n.b.metrics.connections.Load()
+	r.c.Close()
+	eventually(t, func() bool { return n.b.metrics.connections.Load() < open })
+}
+
+func TestWhatAClientSentBeforeItLeftIsServedAfterTheMute(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	n.createTopic(t, "p")
+	n.setQuota(t, "client-id=raw", decide.QuotaProduce, 10_000)
+	r := n.raw(t)
+	r.produceBytes("p", 113_000, 0)
+	r.produceBytes("p", 1000, 0)
+	r.c.Close()
+	if got := consume(t, n.client(kgo.ConsumeTopics("p")), 2); len(got) != 2 {
+		t.Errorf("%d records", len(got))
+	}
+}
+
 func TestAMutedConnectionEndsWithTheBroker(t *testing.T) {
 	n := startNode(t, t.TempDir())
 	n.createTopic(t, "p")
