@@ -185,7 +185,7 @@ func (s *Set) open(e *topic, index int32, m *metadata.Partition) *Partition {
 			continue
 		}
 		switch {
-		case f.err != nil, f.isNameless() && f.log.End() > f.log.Start():
+		case f.isBroken():
 			p = s.broken(e, index, d)
 		case f.log.TopicID() == e.id || mutant == 20:
 			p = newPartition(s, e, index, d, f.log)

@@ -56,6 +56,19 @@ type found struct {
 // isNameless reports that nobody knows which topic the log belongs to: partition.metadata is missing.
 func (f *found) isNameless() bool { return f.log.TopicID() == metadata.TopicID{} }
 
+// isBroken reports that the log cannot be served: its files stay as they are.
+func (f *found) isBroken() bool {
+	return f.err != nil || f.isNameless() && f.log.End() > f.log.Start()
+}
+
+// why is the reason for isBroken.
+func (f *found) why() error {
+	if f.err != nil {
+		return f.err
+	}
+	return errors.New("partition.metadata is missing")
+}
+
 // claim takes a directory that was found at start; nil if there is none of that name, or it was claimed before.
 func (d *directory) claim(name string) *found {
 	d.set.mu.Lock()

@@ -30,11 +30,13 @@
 //	    committed metadata gave its replica to others or its name to another topic; what metadata does not know
 //	    stays as it is (R13, Z28). Replicas are matched by topic id, never by name alone (Z20).
 //	P9  The clean-shutdown files are removed, durably, before any log is opened, and written last of all (R2, Z25).
+//	P10 A journal starts over only when every log that may have entries in it has taken them over: a directory with
+//	    a log that cannot be opened, and entries that nobody took, stays offline.
 //
 // # Goroutines
 //
-// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one upkeep and one watchdog,
-// and returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
+// Run starts per directory up to 16 flusher workers (as many as logs wait at once), and for all directories one upkeep
+// and one watchdog, and returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
 //
 // # Locks
 //

@@ -192,8 +192,27 @@ func (d *directory) openAll(names []string, clean *segment.Clean, p *progress) e
 	if d.journal == nil {
 		return nil
 	}
+	if err := d.keepJournal(all); err != nil {
+		return err
+	}
 	d.flusher.journal = &journaler{journal: d.journal}
 	return d.journal.Reset() // every log that it was replayed onto has been synced
+}
+
+// keepJournal refuses to go on where starting the journal over could throw away what was acknowledged: a log cannot be
+// opened, and there are entries that no log took over.
+func (d *directory) keepJournal(all []found) error {
+	n := d.journal.Unreplayed()
+	if n == 0 {
+		return nil
+	}
+	for i := range all {
+		if f := &all[i]; f.isBroken() {
+			return fmt.Errorf("log %s cannot be opened (%w), and the journal may hold acknowledged records of it (entries of %d logs); "+
+				"mend the log, or move %s away to start without them", f.name, f.why(), n, d.journal.Name())
+		}
+	}
+	return nil
 }
 
 func (d *directory) openFound(name string, c segment.Config, clean *segment.Clean) found {

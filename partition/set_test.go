@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -300,6 +301,45 @@ func TestOpenFailureOfOneLogConcernsItAlone(t *testing.T) {
 		t.Errorf("append to the broken one: %v", a.Err)
 	}
 	w.acked(w.get("t", 1), batch(1, "y"))
+}
+
+// The journal may hold what the broken log's own file lost: it must not start over before that is mended.
+func TestOpenFailureKeepsTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newSlowDisk(every(time.Millisecond))
+		w := newWorld(t, disk)
+		w.set.dirs[0].flusher.from = 1
+		const logs = 40
+		w.topic(topicID(1), "t", logs, alone())
+		w.run()
+		for round := range 4 {
+			var wg sync.WaitGroup
+			for i := range int32(logs) {
+				wg.Go(func() { w.acked(w.get("t", i), batch(1, number(round))) })
+			}
+			wg.Wait()
+		}
+		w.halt()
+		left := disk.mem.CrashClone(nil)
+		w.crash()
+		w.cfg.FS = vfs.NewFault(left, func(op vfs.Op) vfs.Verdict {
+			if strings.Contains(op.Name, "/partition.metadata") {
+				return vfs.Verdict{Err: os.ErrPermission}
+			}
+			return vfs.Verdict{}
+		})
+		if _, err := Open(w.cfg); err == nil || !strings.Contains(err.Error(), "move /data/cordwood-journal away") {
+			t.Fatalf("opened without its journal: %v", err)
+		}
+		w.reopen(left.KillClone()) // mended
+		w.settle()
+		for i := range int32(logs) {
+			if n := len(w.read(w.get("t", i), 0)); n != 4 {
+				t.Errorf("partition %d has %d of 4 acked records", i, n)
+			}
+		}
+		w.crash()
+	})
 }
 
 func TestPlacement(t *testing.T) {

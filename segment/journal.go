@@ -101,6 +101,9 @@ func OpenJournal(fsys vfs.FS, dir string, limit int64, log *zap.Logger) (*Journa
 	return j, nil
 }
 
+// Name is the path of the file.
+func (j *Journal) Name() string { return j.name }
+
 // next is a new incarnation number. A nil journal has none.
 func (j *Journal) next() uint64 {
 	if j == nil {

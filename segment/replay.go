@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -13,8 +14,9 @@ import (
 
 // leftover is what the journal holds of one log.
 type leftover struct {
-	entries []leftEntry
-	voids   []void
+	replayed bool
+	entries  []leftEntry
+	voids    []void
 }
 
 type leftEntry struct {
@@ -173,6 +175,18 @@ func (j *Journal) point(k journalKey) int64 {
 	return point
 }
 
+// Unreplayed is the number of logs with entries that were not voided and that no log took over by Replay: those of deleted
+// topics, or of logs that could not be opened.
+func (j *Journal) Unreplayed() int {
+	n := 0
+	for _, o := range j.left {
+		if !o.replayed && slices.ContainsFunc(o.entries, func(e leftEntry) bool { return o.clip(e) > e.base }) {
+			n++
+		}
+	}
+	return n
+}
+
 // Replay appends to l what its own files lost in the crash and the journal holds, and returns the number of batches. Call
 // it for every log before anything else is appended, then Sync the log.
 func (j *Journal) Replay(l *Log) (batches int, err error) {
@@ -187,6 +201,7 @@ func (j *Journal) Replay(l *Log) (batches int, err error) {
 			return batches, fmt.Errorf("replay journal onto %s: %w", l.name, err)
 		}
 	}
+	o.replayed = true
 	l.recovery.Replayed += batches
 	if batches > 0 {
 		l.log.Info("journal replayed", zap.String("event", "CW-0320"), zap.String("log", l.name),
