@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"cordwood/integration/check"
 	"cordwood/integration/powercut/forgetfs"
 	"cordwood/integration/process"
 )
@@ -69,12 +70,12 @@ func (m *machine) cut(rng *rand.Rand) {
 }
 
 // run cuts the power under load and says what became of the acknowledged records.
-func run(t *testing.T, cuts int, args ...string) process.Verdict {
+func run(t *testing.T, cuts int, args ...string) *check.Report {
 	t.Logf("seed %d", *seed)
 	rng := rand.New(rand.NewPCG(*seed, 2))
 	m := newMachine(t, args...)
-	l := process.NewLoad()
-	cl := m.node.Client(process.LoadOptions("cut")...)
+	l := process.NewLoad("cut")
+	cl := m.node.Client(process.LoadOptions()...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); l.Run(ctx, cl) }()
@@ -87,19 +88,20 @@ func run(t *testing.T, cuts int, args ...string) process.Verdict {
 	cancel()
 	<-done
 	_ = cl.Flush(process.Context(t, time.Minute))
-	v := l.Check(t, m.node, "cut")
-	t.Log(v)
-	return v
+	r := l.Check(t, m.node)
+	t.Log(r)
+	return r
 }
 
 func TestAcknowledgedRecordsSurviveLossOfPower(t *testing.T) {
-	if v := run(t, *rounds); !v.Clean() || v.Acked == 0 {
-		t.Error(v)
+	if r := run(t, *rounds); len(r.Errors()) > 0 || r.Acked == 0 {
+		t.Error(r)
 	}
 }
 
 func TestTheCheckSeesLossesWithoutFlushBeforeAck(t *testing.T) {
-	if v := run(t, 3, "--override", "log.flush.before.ack=false"); v.Lost == 0 {
-		t.Errorf("%s: a broker that does not flush lost nothing, so the check is blind", v)
+	r := run(t, 3, "--override", "log.flush.before.ack=false")
+	if r.Count(check.LostWrite)+r.Count(check.Unseen) == 0 {
+		t.Errorf("%s: a broker that does not flush lost nothing, so the check is blind", r)
 	}
 }

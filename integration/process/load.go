@@ -6,114 +6,80 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cordwood/integration/check"
+	"cordwood/integration/check/recorder"
 )
 
-// Load produces numbered records with an idempotent producer and remembers which ones were acknowledged, and where.
+// Load produces numbered records with an idempotent producer and writes down what became of them.
 type Load struct {
-	mu     sync.Mutex
-	acked  map[uint64]int64 // number -> offset
-	failed int
-	next   uint64
+	topic  string
+	record *recorder.Recorder
+	acked  atomic.Int64
+	failed atomic.Int64
 }
 
+// The processes of a load's history.
+const (
+	producer = iota
+	reader
+)
+
 // NewLoad starts counting from the beginning.
-func NewLoad() *Load { return &Load{acked: map[uint64]int64{}} }
+func NewLoad(topic string) *Load { return &Load{topic: topic, record: recorder.New()} }
 
 // Run produces until ctx ends. The client's buffer bounds what is under way.
 func (l *Load) Run(ctx context.Context, cl *kgo.Client) {
-	for ctx.Err() == nil {
-		l.mu.Lock()
-		n := l.next
-		l.next++
-		l.mu.Unlock()
-		value := binary.BigEndian.AppendUint64(make([]byte, 0, 128), n)
-		cl.Produce(context.Background(), &kgo.Record{Value: value[:128]}, func(r *kgo.Record, err error) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
+	for n := int64(0); ctx.Err() == nil; n++ {
+		sent := recorder.Sent(check.KeyOf(l.topic, 0), n)
+		op := l.record.Invoke(check.Op{Process: producer, Do: check.Send, Steps: []check.Step{sent}})
+		value := binary.BigEndian.AppendUint64(make([]byte, 0, 128), uint64(n))
+		cl.Produce(context.Background(), &kgo.Record{Topic: l.topic, Value: value[:128]}, func(r *kgo.Record, err error) {
 			if err != nil {
-				l.failed++
+				l.failed.Add(1)
+				op.Info()
 				return
 			}
-			l.acked[binary.BigEndian.Uint64(r.Value)] = r.Offset
+			sent.Offset = r.Offset
+			op.OK(sent)
+			l.acked.Add(1)
 		})
 	}
 }
 
 // Acked is how many records were acknowledged so far, and how many were given up.
-func (l *Load) Acked() (acked, failed int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.acked), l.failed
-}
+func (l *Load) Acked() (acked, failed int64) { return l.acked.Load(), l.failed.Load() }
 
-// Verdict is what a reading of the whole topic shows.
-type Verdict struct {
-	Acked, Read                        int
-	Lost, Moved, Doubled, OutOfOrder   int
-	FirstLost, FirstDoubled, FirstSwap uint64
-}
-
-func (v Verdict) String() string {
-	return fmt.Sprintf("%d acknowledged, %d read: %d lost (first %d), %d at another offset, %d twice (first %d), %d out of order (first %d)",
-		v.Acked, v.Read, v.Lost, v.FirstLost, v.Moved, v.Doubled, v.FirstDoubled, v.OutOfOrder, v.FirstSwap)
-}
-
-// Clean says that nothing is wrong.
-func (v Verdict) Clean() bool { return v.Lost+v.Moved+v.Doubled+v.OutOfOrder == 0 }
-
-// Check reads a topic of one partition from its start to its end: every acknowledged record must be at its offset,
-// once, in the order in which they were sent.
-func (l *Load) Check(t testing.TB, n *Node, topic string) Verdict {
+// Check reads the topic, of one partition, from its start to its end and judges what producer and reader saw: every
+// acknowledged record must be at its offset, once, in the order in which they were sent.
+func (l *Load) Check(t testing.TB, n *Node) *check.Report {
 	t.Helper()
-	end := n.end(t, topic)
-	reader := n.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
-	defer reader.Close()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := Verdict{Acked: len(l.acked)}
-	seen := map[uint64]int64{}
-	last := int64(-1)
+	key := check.KeyOf(l.topic, 0)
+	asked := l.record.Invoke(check.Op{Process: reader, Do: check.End})
+	end := n.end(t, l.topic)
+	asked.OK(check.Step{Key: key, Offset: end})
+	cl := n.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.topic: {0: kgo.NewOffset().AtStart()}}))
+	defer cl.Close()
 	for at := int64(0); at < end; {
-		fetches := reader.PollFetches(Context(t, 20*time.Second))
+		poll := l.record.Invoke(check.Op{Process: reader, Do: check.Poll})
+		fetches := cl.PollFetches(Context(t, 20*time.Second))
 		if err := fetches.Err(); err != nil {
-			t.Fatalf("reading %s at %d of %d: %v", topic, at, end, err)
+			t.Fatalf("reading %s at %d of %d: %v", l.topic, at, end, err)
 		}
+		steps := make([]check.Step, 0, fetches.NumRecords())
 		fetches.EachRecord(func(r *kgo.Record) {
 			at = r.Offset + 1
-			v.Read++
-			number := binary.BigEndian.Uint64(r.Value)
-			if _, twice := seen[number]; twice {
-				if v.Doubled++; v.Doubled == 1 {
-					v.FirstDoubled = number
-				}
-				return
-			}
-			if int64(number) < last {
-				if v.OutOfOrder++; v.OutOfOrder == 1 {
-					v.FirstSwap = number
-				}
-			}
-			seen[number], last = r.Offset, max(last, int64(number))
+			steps = append(steps, check.Step{Key: key, Read: true, Value: int64(binary.BigEndian.Uint64(r.Value)), Offset: r.Offset})
 		})
+		poll.OK(steps...)
 	}
-	for number, offset := range l.acked {
-		switch at, there := seen[number]; {
-		case !there:
-			if v.Lost++; v.Lost == 1 || number < v.FirstLost {
-				v.FirstLost = number
-			}
-		case at != offset:
-			v.Moved++
-		}
-	}
-	return v
+	return check.Check(l.record.History())
 }
 
 // end is the end of a topic's only partition.
@@ -138,9 +104,9 @@ func (n *Node) end(t testing.TB, topic string) int64 {
 }
 
 // LoadOptions make a producer that never gives up while a broker comes back.
-func LoadOptions(topic string) []kgo.Opt {
+func LoadOptions() []kgo.Opt {
 	return []kgo.Opt{
-		kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(2000), kgo.RecordDeliveryTimeout(time.Minute),
+		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(2000), kgo.RecordDeliveryTimeout(time.Minute),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond }),
 	}
 }
