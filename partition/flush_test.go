@@ -110,7 +110,7 @@ func TestLogsDoNotWaitForASlowOne(t *testing.T) {
 func TestSyncsRunInParallelUpToTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newSlowDisk(every(100 * time.Millisecond))
-		w := newWorld(t, disk).run()
+		w := newWorld(t, disk, func(c *Config) { c.JournalLimit = -1 }).run()
 		w.topic(topicID(1), "t", 2*maxSyncs, alone())
 		for i := range int32(2 * maxSyncs) {
 			w.acked(w.get("t", i), batch(1, "x"))

@@ -21,12 +21,17 @@ import (
 func TestFlusherModel(t *testing.T) {
 	for seed := range uint64(12) {
 		synctest.Test(t, func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("seed %d", seed)
+				}
+			}()
 			m := newFlushModel(t, seed)
 			for range 3 {
 				m.live()
 				m.cut()
 				if t.Failed() {
-					t.Fatalf("seed %d", seed)
+					t.FailNow()
 				}
 			}
 			m.w.crash()

@@ -63,6 +63,11 @@ func (f *flusher) journalRound(n int) {
 		f.direct.push(p)
 		f.hire()
 	}
+	if n := f.queue.len(); n <= f.from { // too few for a round: for those that let them wait for one
+		for range n {
+			f.hire()
+		}
+	}
 }
 
 // written is an entry that is in the journal once it is committed.
