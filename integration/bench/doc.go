@@ -15,7 +15,9 @@
 // error codes, fetched records are thrown away in the kernel (MSG_TRUNC). So the generator's share of the machine is
 // small, and its own CPU time is reported. CPU time is read from /proc/PID/stat, memory from /proc/PID/status. Volume
 // per round is bounded, and a topic's data is deleted before the next one begins. Before each measurement the bench
-// waits until the machine is idle; CPU time that neither the broker nor the bench used is reported as "others".
+// waits until the machine is idle; CPU time that neither the broker nor the bench used is reported as "others". Before a
+// produce load, of the limit too, it writes and removes a file of the same size, so that all find memory that this machine
+// owns (ownMemory).
 //
 // Paced mode sends on a schedule and measures from the scheduled time, so that a stall of the broker counts for every
 // request that it delayed.

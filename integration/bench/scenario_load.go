@@ -59,6 +59,9 @@ func (b *bench) loadRound(s *scenario, t target, spec loadSpec, round int) error
 		}
 	}
 	b.quiet()
+	if err := b.ownMemory(b.volume); err != nil {
+		return err
+	}
 	m, err := startMeter(t.pid())
 	if err != nil {
 		return err
@@ -94,6 +97,9 @@ func (b *bench) limitRound(s *scenario, spec loadSpec) error {
 		b.report.add(s, "fdatasync p50", "ms", subjectLimit, milliseconds(h.quantile(0.5)))
 		b.report.add(s, "fdatasync p99", "ms", subjectLimit, milliseconds(h.quantile(0.99)))
 		return nil
+	}
+	if err := b.ownMemory(b.volume); err != nil {
+		return err
 	}
 	r, err := b.limitOf("receive", spec.batch, min(b.volume, 1<<30))
 	if err != nil {
