@@ -172,4 +172,11 @@ func TestVersion(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(out, "cordwood dev go1.") {
 		t.Errorf("exit code %d, %q", code, out)
 	}
+	code, out, _ = command(t, "", "version", "--format", "json")
+	if code != 0 || !strings.Contains(out, `"version": "dev"`) || !strings.Contains(out, `"go": "go1.`) {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+	if code, _, _ = command(t, "", "version", "--format", "xml"); code != exitUsage {
+		t.Errorf("an unknown format: exit code %d", code)
+	}
 }
