@@ -41,8 +41,8 @@ func (b *Broker) describeLogDir(dir partition.Directory, logs []partition.Descri
 		out.ErrorCode = kerr.KafkaStorageError.Code
 		return out
 	}
-	if free, err := b.partitions.Free(dir.Path); err == nil {
-		out.UsableBytes = int64(free)
+	if free, total, err := b.partitions.Space(dir.Path); err == nil {
+		out.TotalBytes, out.UsableBytes = int64(total), int64(free)
 	}
 	slices.SortFunc(logs, func(x, y partition.Description) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Index, y.Index))

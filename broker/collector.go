@@ -26,6 +26,7 @@ type collector struct {
 	topics, partitions, leaders, offline, underMinISR           *prometheus.Desc
 	dirOnline, appended, refusedLog, readErrors, fsync          *prometheus.Desc
 	sessions, openFiles, imageIndex, active                     *prometheus.Desc
+	scrubbed, scrubPasses, scrubFaults, scrubMismatches         *prometheus.Desc
 }
 
 func newCollector(b *Broker) *collector {
@@ -67,13 +68,17 @@ func newCollector(b *Broker) *collector {
 		dirOnline:   d("log_dir_online", "1 while a data directory works.", "dir"),
 		appended:    d("log_appended_bytes_total", "Bytes appended to logs.", "dir"),
 
-		fsync:      d("fsync_seconds", "Time of each fsync of a log, and of the journal that stands in for many.", "dir", "file"),
-		refusedLog: d("log_appends_refused_total", "Appends refused by a full disk.", "dir"),
-		readErrors: d("log_read_errors_total", "Reads of logs that failed.", "dir"),
-		sessions:   d("fetch_sessions", "Incremental fetch sessions."),
-		openFiles:  d("open_log_files", "Log files held open."),
-		imageIndex: d("metadata_index", "Raft index of this broker's metadata image."),
-		active:     d("controller_active", "1 on the active controller."),
+		fsync:           d("fsync_seconds", "Time of each fsync of a log, and of the journal that stands in for many.", "dir", "file"),
+		refusedLog:      d("log_appends_refused_total", "Appends refused by a full disk.", "dir"),
+		readErrors:      d("log_read_errors_total", "Reads of logs that failed.", "dir"),
+		sessions:        d("fetch_sessions", "Incremental fetch sessions."),
+		openFiles:       d("open_log_files", "Log files held open."),
+		imageIndex:      d("metadata_index", "Raft index of this broker's metadata image."),
+		active:          d("controller_active", "1 on the active controller."),
+		scrubbed:        d("scrub_bytes_total", "Bytes of sealed segments read back and checked.", "dir"),
+		scrubPasses:     d("scrub_passes_total", "Complete passes of the scrub.", "dir"),
+		scrubFaults:     d("scrub_faults_total", "Damaged ranges that the scrub found.", "dir"),
+		scrubMismatches: d("scrub_seal_mismatches_total", "Segments found to differ from their seal, although every batch is good.", "dir"),
 	}
 }
 
@@ -195,6 +200,10 @@ func (c *collector) collectLogs(ch chan<- prometheus.Metric) {
 		counter(ch, c.readErrors, float64(d.ReadErrors), d.Path)
 		syncTimes(ch, c.fsync, d.SyncTime, d.SyncBuckets[:], d.Path, "log")
 		syncTimes(ch, c.fsync, d.JournalTime, d.JournalBuckets[:], d.Path, "journal")
+		counter(ch, c.scrubbed, float64(d.Scrubbed), d.Path)
+		counter(ch, c.scrubPasses, float64(d.ScrubPasses), d.Path)
+		counter(ch, c.scrubFaults, float64(d.ScrubFaults), d.Path)
+		counter(ch, c.scrubMismatches, float64(d.ScrubMismatches), d.Path)
 	}
 }
 

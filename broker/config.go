@@ -48,6 +48,7 @@ type Config struct {
 	CheckpointInterval   time.Duration // log.flush.offset.checkpoint.interval.ms
 	RecoveryThreads      int           // num.recovery.threads.per.data.dir
 	DiskStall            time.Duration // cordwood.disk.stall.ms
+	ScrubInterval        time.Duration // cordwood.scrub.interval.ms; negative: never
 	HeartbeatInterval    time.Duration // broker.heartbeat.interval.ms
 	SessionTimeout       time.Duration // broker.session.timeout.ms
 	ShutdownTimeout      time.Duration // bound of a graceful stop
@@ -152,6 +153,7 @@ func Defaults() Config {
 		CheckpointInterval:   time.Minute,
 		RecoveryThreads:      2,
 		DiskStall:            5 * time.Second,
+		ScrubInterval:        7 * 24 * time.Hour,
 		HeartbeatInterval:    500 * time.Millisecond,
 		SessionTimeout:       3 * time.Second,
 		ShutdownTimeout:      5 * time.Minute,

@@ -62,6 +62,14 @@ func processKeys() []Key {
 			apply: boolTo(func(c *Config) *bool { return &c.Pprof })},
 		{Name: "cordwood.disk.stall.ms", Type: tLong, Default: "5000", Doc: "A write or fsync that takes longer takes the data directory offline.",
 			apply: timeTo(time.Millisecond, 100, func(c *Config) *time.Duration { return &c.DiskStall })},
+		{Name: "cordwood.scrub.interval.ms", Type: tLong, Default: "604800000", Doc: "Time in which every sealed segment is read once and checked; -1: never.",
+			apply: func(c *Config, v string) error {
+				if v == "-1" {
+					c.ScrubInterval = -1
+					return nil
+				}
+				return timeTo(time.Millisecond, 1000, func(c *Config) *time.Duration { return &c.ScrubInterval })(c, v)
+			}},
 		{Name: "broker.heartbeat.interval.ms", Type: tInt, Default: "500", Doc: "Time between heartbeats to the controller (Kafka: 2000).",
 			apply: timeTo(time.Millisecond, 10, func(c *Config) *time.Duration { return &c.HeartbeatInterval })},
 		{Name: "broker.session.timeout.ms", Type: tInt, Default: "3000", Doc: "Silence after which a broker is fenced (Kafka: 9000).",

@@ -123,7 +123,7 @@ func (b *Broker) openPartitions() error {
 	set, err := partition.Open(partition.Config{
 		Self: b.cfg.NodeID, Dirs: b.cfg.LogDirs, FS: b.cfg.FS, Codecs: b.codecs, Log: b.log.Named("partitions"), Now: b.cfg.Now,
 		Defaults: b.cfg.Topic, JournalLimit: journalLimit, RecoveryThreads: b.cfg.RecoveryThreads, DiskStall: b.cfg.DiskStall,
-		CheckpointInterval: b.cfg.CheckpointInterval, RetentionInterval: b.cfg.RetentionCheck, InitialDelay: b.cfg.InitialTaskDelay,
+		ScrubInterval: b.cfg.ScrubInterval, CheckpointInterval: b.cfg.CheckpointInterval, RetentionInterval: b.cfg.RetentionCheck, InitialDelay: b.cfg.InitialTaskDelay,
 		Progress: b.recovering(), DirFailed: b.dirFailed,
 	})
 	if err != nil {

@@ -32,6 +32,7 @@ type Config struct {
 	HighWatermarkInterval time.Duration // between checkpoints of high watermarks
 	CheckpointInterval    time.Duration // between checkpoints of recovery points and log starts
 	RetentionInterval     time.Duration // between retention passes
+	ScrubInterval         time.Duration // in which every sealed segment is read once (R16); negative: never
 	ProducerInterval      time.Duration // between passes that forget idle producers
 	InitialDelay          time.Duration // before the first retention pass
 	ProducerExpiry        time.Duration // a producer idle for that long is forgotten
@@ -64,6 +65,7 @@ func (c Config) Defaulted() Config {
 	orDuration(&c.HighWatermarkInterval, 5*time.Second)
 	orDuration(&c.CheckpointInterval, time.Minute)
 	orDuration(&c.RetentionInterval, 5*time.Minute)
+	orDuration(&c.ScrubInterval, 7*24*time.Hour)
 	orDuration(&c.ProducerInterval, 10*time.Minute)
 	orDuration(&c.InitialDelay, 30*time.Second)
 	orDuration(&c.ProducerExpiry, 24*time.Hour)

@@ -205,6 +205,8 @@ type counters struct {
 	appends, batches, bytes      atomic.Int64
 	refused                      atomic.Int64 // appends on a full disk
 	readErrors                   atomic.Int64
+	scrubbed, scrubPasses        atomic.Int64
+	scrubFaults, scrubMismatches atomic.Int64
 	syncs, syncTime              atomic.Int64
 	syncBuckets                  [len(SyncBounds) + 1]atomic.Int64
 	rounds, roundLogs, roundTime atomic.Int64

@@ -32,10 +32,12 @@
 //	P9  The clean-shutdown files are removed, durably, before any log is opened, and written last of all (R2, Z25).
 //	P10 A journal starts over only when every log that may have entries in it has taken them over: a directory with
 //	    a log that cannot be opened, and entries that nobody took, stays offline.
+//	P11 The scrub reads every sealed segment once in ScrubInterval, never faster than that needs or a disk under load can
+//	    bear; what it finds concerns that range of that log only (R16).
 //
 // # Goroutines
 //
-// Run starts per directory up to 16 flusher workers (as many as logs wait at once), and for all directories one upkeep
+// Run starts per directory up to 16 flusher workers (as many as logs wait at once) and one scrub, and for all directories one upkeep
 // and one watchdog, and returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
 //
 // # Locks

@@ -280,10 +280,10 @@ func (s *Set) Directories() []Directory {
 	return all
 }
 
-// Free is the number of bytes that can still be written to a directory.
-func (s *Set) Free(path string) (uint64, error) { return s.cfg.FS.Free(path) }
+// Space is the number of bytes that can still be written to a directory, and the size of its disk.
+func (s *Set) Space(path string) (free, total uint64, err error) { return s.cfg.FS.Space(path) }
 
-// Run serves until ctx ends: flushers, upkeep and watchdog. What was asked of the flushers until then is done first.
+// Run serves until ctx ends: flushers, upkeep, scrubs and watchdog. What was asked of the flushers until then is done first.
 func (s *Set) Run(ctx context.Context) error {
 	if s.running.Swap(true) {
 		return errors.New("partition: already running")
@@ -295,6 +295,9 @@ func (s *Set) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.upkeep(ctx) })
 	wg.Go(func() { s.watch(ctx) })
+	for _, d := range s.dirs {
+		wg.Go(func() { d.scrub(ctx) })
+	}
 	wg.Wait()
 	for _, d := range s.dirs {
 		d.flusher.stop()

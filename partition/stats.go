@@ -35,6 +35,11 @@ type DirStats struct {
 	JournalLogs    int64 // sum over the rounds
 	JournalTime    time.Duration
 	JournalBuckets [len(SyncBounds) + 1]int64
+
+	Scrubbed        int64 // bytes read by the scrub
+	ScrubPasses     int64 // over the whole directory
+	ScrubFaults     int64 // damaged ranges it found
+	ScrubMismatches int64 // segments that differ from their seal although every batch is good
 }
 
 // Stats counts everything; it goes through all partitions.
@@ -60,6 +65,8 @@ func (s *Set) Stats() Stats {
 			Refused: c.refused.Load(), ReadErrors: c.readErrors.Load(),
 			Syncs: c.syncs.Load(), SyncTime: time.Duration(c.syncTime.Load()),
 			JournalRounds: c.rounds.Load(), JournalLogs: c.roundLogs.Load(), JournalTime: time.Duration(c.roundTime.Load()),
+			Scrubbed: c.scrubbed.Load(), ScrubPasses: c.scrubPasses.Load(),
+			ScrubFaults: c.scrubFaults.Load(), ScrubMismatches: c.scrubMismatches.Load(),
 		}
 		for i := range ds.SyncBuckets {
 			ds.SyncBuckets[i] = c.syncBuckets[i].Load()

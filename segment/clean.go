@@ -293,7 +293,8 @@ func (l *Log) openClean(c *CleanLog) error {
 		s := l.newSegment(e.base)
 		s.tail.set(e.size, e.end)
 		s.maxTimestamp.Store(e.maxTimestamp)
-		s.created, s.synced, s.faults = e.created, e.size, e.faults
+		s.created, s.synced = e.created, e.size
+		s.setFaults(e.faults)
 		s.jitterCut = jitter(l.name, e.base, l.Config())
 		v.segments[i] = s
 	}
@@ -319,7 +320,7 @@ func (l *Log) manifest() (*CleanLog, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.segments = append(c.segments, cleanSegment{s.base, end, size, ts, s.created, s.faults})
+		c.segments = append(c.segments, cleanSegment{s.base, end, size, ts, s.created, s.faults()})
 	}
 	if p := l.Producers(); p.Len() > 0 {
 		c.state = p.Encode(c.End)

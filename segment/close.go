@@ -23,7 +23,7 @@ func (l *Log) Close(clean bool) error {
 	if err := l.Err(); err != nil {
 		return err
 	}
-	if !l.touched && l.clean != nil {
+	if !l.touched && !l.damaged.Load() && l.clean != nil {
 		return nil // as it was opened; the entry still holds
 	}
 	l.clean = nil

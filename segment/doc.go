@@ -5,9 +5,10 @@
 //	  recovery-point-, log-start-, replication-offset-checkpoint   Checkpoints
 //	  .kafka_cleanshutdown, cordwood-clean  what a clean stop left (R2)
 //	  cordwood-journal                     rounds of many dirty logs (Journal)
+//	  cordwood-scrub                       how far the scrub has come (ScrubPoint)
 //	  t-0/                                 one Log
 //	    partition.metadata, leader-epoch-checkpoint
-//	    00000000000000000000.log .index .timeindex [.txnindex] [.fault]     sealed Segment
+//	    00000000000000000000.log .index .timeindex .seal [.txnindex] [.fault]   sealed Segment
 //	    00000000000000000912.log .snapshot                                  active Segment: its indexes are in memory
 //
 //	0        Start                      RecoveryPoint    Durable     End
@@ -19,7 +20,7 @@
 // # What recovery believes
 //
 // After a clean stop the manifest says everything and no log file is opened. After any other stop a log is judged against its
-// recovery point, the end of what its files are known to hold durably:
+// recovery point, the end of what its files are known to hold durably: the checkpoint's, the journal's, or that of its last seal.
 //
 //	segment wholly below it          not read, if its index leads to a last batch that ends where the next one begins
 //	batch below it                   header walked; whatever is wrong is corruption: kept, skipped, reported (Fault)
@@ -43,11 +44,17 @@
 //	S8  The high watermark's checkpoint cuts nothing, ever (Z31).
 //	S9  Append is all or nothing, over rolls too; a full disk leaves the log in order, any other failed write takes it
 //	    offline (R16).
+//	S10 A seal lies only beside a segment whose bytes and names are durable; it is removed, durably, before a truncation
+//	    touches the segment. So what is wrong in a sealed segment is damage, and never cut off. A seal that is missing or
+//	    speaks of something else says nothing, and costs nothing (R16).
+//	S11 Damage that the scrub finds only adds to a Segment's faults. It is written down under syncing, and only if the
+//	    segment is still in the View: a truncation makes void what was read.
 //
 // # Who may call what
 //
 //	writer's      Append, BeginEpoch, Truncate, Reset, Trim, Retain, ApplyConfig, Close, Delete, Stray, Producers, LastStable:
 //	              one at a time, the caller sees to it
+//	scrub's       Seal, Scrub: beside all others, one goroutine
 //	flusher's     Sync, SyncSealed, Unsynced, MarkDurable, Writeback, Purge: beside the writer, from any goroutine
 //	everybody's   View, Slice, OffsetForTime, MaxTimestamp, AbortedIn, EndOffsetFor and the plain getters
 //

@@ -69,7 +69,7 @@ func decodeFaults(b []byte) ([]fault, error) {
 }
 
 func (l *Log) writeFaults(s *Segment) error {
-	return vfs.WriteFileAtomic(l.fs, fileName(l.dir, s.base, faultSuffix), encodeFaults(s.faults))
+	return vfs.WriteFileAtomic(l.fs, fileName(l.dir, s.base, faultSuffix), encodeFaults(s.faults()))
 }
 
 func encodeFaults(faults []fault) []byte {

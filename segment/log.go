@@ -62,6 +62,7 @@ type Log struct {
 	failure atomic.Pointer[error]
 	closed  atomic.Bool
 	deleted atomic.Bool
+	damaged atomic.Bool // the scrub found something that the manifest entry does not know
 
 	// The writer's.
 	producers *producer.State // nil: still encoded in lazyState
@@ -78,6 +79,7 @@ type Log struct {
 
 	mu          sync.Mutex // only memory is touched under it
 	unsynced    []*Segment // sealed since the last Sync
+	unsealed    []*Segment // rolled, and without a seal yet
 	unsyncedAux []string   // index files, snapshots
 	dirDirty    bool       // names in dir (Z34)
 	parentDirty bool       // dir's own name

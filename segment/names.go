@@ -15,6 +15,7 @@ const (
 	txnSuffix      = ".txnindex"
 	snapshotSuffix = ".snapshot"
 	faultSuffix    = ".fault" // ours: damaged ranges that are kept (Z27)
+	sealSuffix     = ".seal"  // ours: what a sealed segment holds (R16)
 	deletedSuffix  = ".deleted"
 	cleanedSuffix  = ".cleaned"
 	swapSuffix     = ".swap"

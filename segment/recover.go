@@ -57,6 +57,7 @@ func (l *Log) list() (*files, error) {
 			r.aux[name] = true
 		}
 	}
+	l.dropStraySeals(r)
 	return r, nil
 }
 
@@ -79,12 +80,16 @@ func (l *Log) recover(recoveryPoint, start int64) error {
 	if err != nil {
 		return err
 	}
-	recoveryPoint = max(recoveryPoint, l.journal.point(l.journalKey()))
-	r := &recovery{l: l, point: recoveryPoint, state: producer.New(), snapshots: have.snapshots, walkAll: !haveEpochs}
-	r.segments, err = l.found(have.logs, have.aux)
+	segments, err := l.found(have.logs, have.aux)
 	if err != nil {
 		return err
 	}
+	recoveryPoint, err = l.sealedTo(segments, have.aux, max(recoveryPoint, l.journal.point(l.journalKey())))
+	if err != nil {
+		return err
+	}
+	r := &recovery{l: l, point: recoveryPoint, segments: segments, state: producer.New(), snapshots: have.snapshots,
+		walkAll: !haveEpochs}
 	r.file = cache
 	if len(cache) == 0 || cache[0].Start > max(start, r.segments[0].base) {
 		r.walkAll = true // the log start was moved, and the crash took that back
@@ -105,9 +110,11 @@ func (l *Log) found(bases []int64, aux map[string]bool) ([]*Segment, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.faults, err = l.readFaults(base, aux); err != nil {
+		faults, err := l.readFaults(base, aux)
+		if err != nil {
 			return nil, err
 		}
+		s.setFaults(faults)
 		end := base
 		if i+1 < len(bases) {
 			end = bases[i+1]
@@ -141,7 +148,7 @@ func (l *Log) recovered(r *recovery, start int64) error {
 	l.synced.Store(synced)
 	l.durable.Store(synced)
 	for _, s := range r.segments {
-		for _, x := range s.faults {
+		for _, x := range s.faults() {
 			l.recovery.Faults = append(l.recovery.Faults, Fault{From: x.from, To: x.to, File: filepath.Base(s.log.name())})
 		}
 	}
@@ -170,12 +177,13 @@ func (l *Log) skipTo(offset int64) error {
 	if _, end := s.tail.get(); end < offset {
 		size := s.tail.size.Load()
 		x := fault{from: end, to: offset, fromPos: size, toPos: size}
-		if n := len(s.faults); n > 0 && s.faults[n-1].to == end && s.faults[n-1].toPos == size {
-			x.from, x.fromPos = s.faults[n-1].from, s.faults[n-1].fromPos
-			s.faults = s.faults[:n-1]
+		faults := slices.Clone(s.faults())
+		if n := len(faults); n > 0 && faults[n-1].to == end && faults[n-1].toPos == size {
+			x.from, x.fromPos = faults[n-1].from, faults[n-1].fromPos
+			faults = faults[:n-1]
 			l.recovery.Faults = l.recovery.Faults[:len(l.recovery.Faults)-1]
 		}
-		s.faults = append(s.faults, x)
+		s.setFaults(append(faults, x))
 		s.tail.set(size, offset)
 		l.recovery.Faults = append(l.recovery.Faults, Fault{From: x.from, To: x.to, File: filepath.Base(s.log.name())})
 	}
@@ -299,7 +307,7 @@ func (r *recovery) segment(s *Segment, upper int64, last bool) (complete bool, e
 		s.tail.set(size, upper)
 		return true, nil
 	case upper <= r.point && !truncateAnywhere:
-		s.faults = append(s.faults, fault{from: end, to: upper, fromPos: size, toPos: size})
+		s.setFaults(append(s.faults(), fault{from: end, to: upper, fromPos: size, toPos: size}))
 		s.tail.set(size, upper)
 		return true, nil
 	}
@@ -322,7 +330,7 @@ func (r *recovery) finish(n int) error {
 	l := r.l
 	for i := n; i < len(r.segments); i++ {
 		s := r.segments[i]
-		if len(s.faults) > 0 {
+		if len(s.faults()) > 0 {
 			if err := l.writeFaults(s); err != nil {
 				return err
 			}
@@ -339,8 +347,8 @@ func (r *recovery) finish(n int) error {
 	if r.truncated > 0 {
 		r.truncatedTo = end
 	}
-	if k := len(last.faults); k > 0 {
-		r.tailFault = last.faults[k-1].toPos == size
+	if faults := last.faults(); len(faults) > 0 {
+		r.tailFault = faults[len(faults)-1].toPos == size
 	}
 	return nil
 }
@@ -378,7 +386,7 @@ func passOn(err error) error {
 // lastEnd is the end offset of a segment's last batch, by its index.
 func (s *Segment) lastEnd(f vfs.File, size int64) (int64, error) {
 	end, none := s.base, func(offsetEntry) bool { return false }
-	for _, x := range s.faults {
+	for _, x := range s.faults() {
 		end = max(end, x.to)
 	}
 	_, _, err := s.searchFrom(f, size, none, func(h *headers) bool {

@@ -65,7 +65,7 @@ func (j *Journal) read() error {
 		return nil
 	}
 	j.generation.Store(generation)
-	w := window{f: j.file}
+	w := window{read: j.file.ReadAt}
 	position := int64(journalBegin)
 	for {
 		n, err := j.readRecord(&w, position, size, generation)

@@ -167,7 +167,7 @@ func (l *Log) purge(now time.Time) error {
 	return failed
 }
 
-var segmentSuffixes = [...]string{logSuffix, indexSuffix, timeSuffix, txnSuffix, snapshotSuffix, faultSuffix}
+var segmentSuffixes = [...]string{logSuffix, indexSuffix, timeSuffix, txnSuffix, snapshotSuffix, faultSuffix, sealSuffix}
 
 func (l *Log) markDeleted(s *Segment) error {
 	s.log.deleted.Store(true) // first: a reader that finds the old name gone tries the new one

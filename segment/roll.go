@@ -36,6 +36,7 @@ func (l *Log) roll(base int64) error {
 	l.mu.Lock()
 	if size > 0 {
 		l.unsynced = append(l.unsynced, old)
+		l.unsealed = append(l.unsealed, old)
 	}
 	l.dirDirty = true
 	l.writing = 0
@@ -139,7 +140,7 @@ func (l *Log) snapshot(end int64) {
 
 // dropFiles removes a segment's files at once. Readers that have them open go on.
 func (l *Log) dropFiles(s *Segment) {
-	for _, suffix := range [...]string{logSuffix, indexSuffix, timeSuffix, txnSuffix, faultSuffix} {
+	for _, suffix := range [...]string{logSuffix, indexSuffix, timeSuffix, txnSuffix, faultSuffix, sealSuffix} {
 		l.remove(fileName(l.dir, s.base, suffix))
 	}
 	s.log.retire()

@@ -3,8 +3,6 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"slices"
 
 	"go.uber.org/zap"
@@ -14,21 +12,16 @@ import (
 	"cordwood/segment/vfs"
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // scanner reads one .log file from the start after a crash: headers only below the recovery point, whole batches with
 // their CRC above it.
 type scanner struct {
-	r     *recovery
-	s     *Segment
-	f     vfs.File
-	w     window
-	x     *sparse
-	now   int64
-	upper int64 // base of the next segment
-	last  bool
+	checker
+	r    *recovery
+	f    vfs.File
+	x    *sparse
+	now  int64
+	last bool
 
-	size     int64
 	position int64
 	next     int64   // the offset expected at position
 	before   place   // the batch before, if only its header was looked at
@@ -48,17 +41,17 @@ func (r *recovery) scan(s *Segment, upper int64, last bool) error {
 	}
 	defer s.log.release()
 	c := &scanner{
-		r: r, s: s, f: f, x: newSparse(s.base), now: r.l.now().UnixMilli(), upper: upper, last: last,
-		size: s.tail.size.Load(), next: s.base, known: s.faults,
+		checker: checker{s: s, w: window{read: f.ReadAt}, size: s.tail.size.Load(), upper: upper},
+		r:       r, f: f, x: newSparse(s.base), now: r.l.now().UnixMilli(), last: last,
+		next: s.base, known: s.faults(),
 	}
-	c.w.f = f
 	for err == nil && c.more() {
 		err = c.step()
 	}
 	if err != nil && err != errTorn {
 		return fmt.Errorf("%s: %w", s.log.name(), err)
 	}
-	s.faults = c.faults
+	s.setFaults(c.faults)
 	s.memory.Store(c.x)
 	s.aborted.Store(&c.aborted)
 	s.maxTimestamp.Store(c.x.maxTimestamp)
@@ -101,63 +94,15 @@ func (c *scanner) step() error {
 }
 
 // batch reads the batch at position. It is whole when it was checked and is not huge; else it is its header.
-func (c *scanner) batch(position, next int64) (b record.Batch, size int64, err error) {
-	room := c.size - position
-	head, err := c.w.bytes(position, min(record.Overhead, room), 4096)
-	if err != nil {
-		return nil, 0, err
-	}
-	if len(head) < record.Overhead {
-		return nil, 0, fmt.Errorf("%w: %d bytes are left", ErrCorrupt, len(head))
-	}
-	b = record.Batch(head)
-	if size, err = headerSize(b, room); err != nil {
-		return nil, 0, err
-	}
-	if b.BaseOffset() < next || b.LastOffset() >= c.upper || !c.s.fits(b.LastOffset()) || position+size > maxPosition {
-		return nil, 0, fmt.Errorf("%w: batch %d to %d at position %d, expected %d to %d", ErrCorrupt,
-			b.BaseOffset(), b.LastOffset(), position, next, c.upper)
-	}
-	if b.NextOffset() <= c.r.point {
-		return b, size, nil
+func (c *scanner) batch(position, next int64) (record.Batch, int64, error) {
+	b, size, err := c.header(position, next)
+	if err != nil || b.NextOffset() <= c.r.point {
+		return b, size, err
 	}
 	c.r.scanned += size
-	if size > windowSize {
-		b = slices.Clone(b) // the window moves on
-		return b, size, c.checkHuge(b, position, size)
-	}
-	if b, err = c.w.bytes(position, size, windowSize); err != nil {
-		return nil, 0, err
-	}
-	if err := b.CheckCRC(); err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return b, size, nil
+	b, err = c.whole(b, position, size)
+	return b, size, err
 }
-
-// checkHuge checks the CRC of a batch larger than the window piece by piece, so that a length field costs no memory.
-func (c *scanner) checkHuge(head record.Batch, position, size int64) error {
-	sum := uint32(0)
-	for at := position + crcStart; at < position+size; {
-		n := min(position+size-at, windowSize)
-		piece, err := c.w.bytes(at, n, windowSize)
-		if err != nil {
-			return err
-		}
-		sum = crc32.Update(sum, castagnoli, piece)
-		at += n
-	}
-	if sum != head.CRC() {
-		return fmt.Errorf("%w: crc of the batch at position %d", ErrCorrupt, position)
-	}
-	return nil
-}
-
-// checksum is the CRC of our own files.
-func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
-
-// crcStart is the first byte that a batch's CRC covers.
-const crcStart = 21
 
 // apply enters a batch in everything that is derived from the log.
 func (c *scanner) apply(b record.Batch, size int64) error {
@@ -208,84 +153,18 @@ func (c *scanner) damaged(cause error) error {
 		}
 		c.before = place{}
 	}
-	to, resume, err := c.resync()
+	to, resume, found, err := c.resync(c.position+1, c.size, c.next)
 	if err != nil {
 		return err
+	}
+	if !found { // everything up to the end of what was durable is lost
+		to, resume = min(c.upper, max(c.r.point, c.next)), c.size
 	}
 	c.r.l.log.Error("damaged batch", zap.String("event", "CW-0314"), zap.String("segment", c.s.log.name()),
 		zap.Int64("position", c.position), zap.Error(cause))
 	c.faults = append(c.faults, fault{from: c.next, to: to, fromPos: c.position, toPos: resume})
 	c.position, c.next = resume, to
 	return nil
-}
-
-// resync looks for the next good batch behind damage. Without one everything up to the end of what was durable is lost.
-func (c *scanner) resync() (to, resume int64, err error) {
-	for at := c.position + 1; at+record.Overhead <= c.size; {
-		piece, err := c.w.bytes(at, min(c.size-at, windowSize/2), windowSize)
-		if err != nil {
-			return 0, 0, err
-		}
-		n := len(piece) - record.Overhead + 1
-		for i := range n {
-			if piece[i+16] != record.Magic {
-				continue
-			}
-			base := int64(be.Uint64(piece[i:]))
-			if base < c.next || base >= c.upper || !c.s.fits(base) {
-				continue
-			}
-			if good, err := c.good(at+int64(i), c.next); err != nil || good {
-				return base, at + int64(i), err
-			}
-			if piece, err = c.w.bytes(at, min(c.size-at, windowSize/2), windowSize); err != nil {
-				return 0, 0, err // good moved the window
-			}
-		}
-		at += int64(n)
-	}
-	return min(c.upper, max(c.r.point, c.next)), c.size, nil
-}
-
-// good checks a candidate completely, CRC included, wherever it lies.
-func (c *scanner) good(position, next int64) (bool, error) {
-	point := c.r.point
-	c.r.point = -1
-	_, _, err := c.batch(position, next)
-	c.r.point = point
-	if errors.Is(err, ErrCorrupt) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// windowSize is how much a scan reads at once.
-const windowSize = 1 << 20
-
-// window is a piece of a file in memory. What bytes returns is valid until the next call.
-type window struct {
-	f      io.ReaderAt
-	lo, hi int64
-	buf    []byte
-}
-
-// bytes gives n bytes at position, reading ahead bytes if it has to read. A file that ends too early is corrupt.
-func (w *window) bytes(position, n, ahead int64) ([]byte, error) {
-	if position < w.lo || position+n > w.hi {
-		want := max(n, ahead)
-		if int64(len(w.buf)) < want {
-			w.buf = make([]byte, want)
-		}
-		got, err := w.f.ReadAt(w.buf[:want], position)
-		if err != nil && err != io.EOF {
-			return nil, err
-		}
-		w.lo, w.hi = position, position+int64(got)
-		if int64(got) < n {
-			return nil, fmt.Errorf("%w: the file ends at %d", ErrCorrupt, w.hi)
-		}
-	}
-	return w.buf[position-w.lo:][:n], nil
 }
 
 // loadState prepares the producer state of what lies before segment n: from the newest snapshot there, and the batches
@@ -300,7 +179,7 @@ func (r *recovery) loadState(n int, start int64) error {
 // speak of the scanned part, the batches are right, unless some of them are lost.
 func (r *recovery) epochs(end int64) epochCache {
 	var c epochCache
-	damaged := slices.ContainsFunc(r.segments, func(s *Segment) bool { return len(s.faults) > 0 })
+	damaged := slices.ContainsFunc(r.segments, func(s *Segment) bool { return len(s.faults()) > 0 })
 	for _, e := range r.file {
 		if e.Start < r.firstScan || damaged && e.Start <= end {
 			c = c.with(e.Epoch, e.Start)

@@ -27,7 +27,7 @@ type Segment struct {
 	tail   tail
 	memory atomic.Pointer[sparse] // nil: the indexes are in their files
 	marks  atomic.Pointer[marks]
-	faults []fault // damaged ranges (Z27), set once
+	damage atomic.Pointer[[]fault] // damaged ranges (Z27): what recovery found, and then the scrub
 
 	maxTimestamp atomic.Int64                 // unknownTimestamp until somebody looks
 	aborted      atomic.Pointer[[]AbortedTxn] // nil: in the .txnindex file
@@ -39,6 +39,16 @@ type Segment struct {
 	synced    int64 // size at the last fdatasync; the flusher's (under Log.syncing)
 	jitterCut int64 // milliseconds that this segment rolls earlier
 }
+
+func (s *Segment) faults() []fault {
+	if p := s.damage.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// setFaults replaces the damaged ranges; faults are in order and never changed.
+func (s *Segment) setFaults(faults []fault) { s.damage.Store(&faults) }
 
 // fault is a damaged range: the offsets that are lost and the bytes that hold them.
 type fault struct {
@@ -192,7 +202,7 @@ func (s *Segment) searchFrom(f vfs.File, size int64, above func(offsetEntry) boo
 		from = int64(e.position)
 	}
 	to := size
-	for _, x := range s.faults {
+	for _, x := range s.faults() {
 		if x.to <= beyond && x.toPos > from {
 			from, found = x.toPos, false
 		} else if x.from >= beyond {
@@ -317,7 +327,7 @@ func readAll(f vfs.File, limit int64) ([]byte, error) {
 func (s *Segment) walk(f io.ReaderAt, from, size int64, do func(b record.Batch, position, bytes int64) error) error {
 	for from < size {
 		to, next := size, size
-		for _, x := range s.faults {
+		for _, x := range s.faults() {
 			if x.toPos > from && x.fromPos < to {
 				to, next = max(x.fromPos, from), x.toPos
 				break

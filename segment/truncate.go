@@ -100,7 +100,7 @@ func (l *Log) resetLocked(start int64) error {
 		return l.fail(err)
 	}
 	l.mu.Lock()
-	l.unsynced, l.unsyncedAux, l.dirDirty = nil, nil, true
+	l.unsynced, l.unsealed, l.unsyncedAux, l.dirDirty = nil, nil, nil, true
 	l.mu.Unlock()
 	l.epochs.Store(new(epochCache))
 	l.producers, l.lazyState = producer.New(), nil
@@ -133,6 +133,9 @@ func (l *Log) disown(to, start int64) error {
 			return l.fail(err)
 		}
 	}
+	if err := l.dropSeals(to); err != nil {
+		return l.fail(err)
+	}
 	return nil
 }
 
@@ -162,7 +165,7 @@ func (l *Log) settle() error {
 func (l *Log) cut(to int64) error {
 	old := l.view.Load()
 	n := max(old.at(to), 0)
-	if n > 0 && old.segments[n].base == to && len(old.segments[n-1].faults) == 0 {
+	if n > 0 && old.segments[n].base == to && len(old.segments[n-1].faults()) == 0 {
 		n-- // nothing of it stays; the one before becomes active again
 	}
 	l.touched = true
@@ -182,7 +185,8 @@ func (l *Log) cut(to int64) error {
 	l.dropSnapshots(end)
 	l.mu.Lock()
 	gone := old.segments[n:]
-	l.unsynced = slices.DeleteFunc(l.unsynced, func(u *Segment) bool { return slices.Contains(gone, u) })
+	isGone := func(u *Segment) bool { return slices.Contains(gone, u) }
+	l.unsynced, l.unsealed = slices.DeleteFunc(l.unsynced, isGone), slices.DeleteFunc(l.unsealed, isGone)
 	l.dirDirty = true
 	l.mu.Unlock()
 	start := l.Start()
@@ -222,7 +226,7 @@ func (l *Log) shorten(old *Segment, to int64) (*Segment, error) {
 	if err := f.Truncate(position); err != nil {
 		return nil, err
 	}
-	for _, suffix := range [...]string{indexSuffix, timeSuffix, txnSuffix} {
+	for _, suffix := range [...]string{indexSuffix, timeSuffix, txnSuffix, sealSuffix} {
 		l.remove(fileName(l.dir, old.base, suffix)) // in memory again, as for every active segment
 	}
 	old.index.retire()
@@ -236,7 +240,7 @@ func (l *Log) shorten(old *Segment, to int64) (*Segment, error) {
 	}
 	kept := slices.DeleteFunc(slices.Clone(aborted), func(t AbortedTxn) bool { return t.LastOffset >= next })
 	s.aborted.Store(&kept)
-	s.faults = slices.DeleteFunc(slices.Clone(old.faults), func(x fault) bool { return x.fromPos >= position })
+	s.setFaults(slices.DeleteFunc(slices.Clone(old.faults()), func(x fault) bool { return x.fromPos >= position }))
 	s.memory.Store(x)
 	s.maxTimestamp.Store(x.maxTimestamp)
 	s.tail.set(position, next)

@@ -60,7 +60,7 @@ func (s *Segment) slice(offset, limit int64, maxBytes int, whole bool) (r Slice,
 	if offset >= end {
 		return Slice{}, false, nil
 	}
-	for _, x := range s.faults {
+	for _, x := range s.faults() {
 		if offset >= x.from && offset < x.to {
 			return Slice{}, true, fmt.Errorf("%w: offsets %d to %d of %s", ErrCorrupt, x.from, x.to, s.log.name())
 		}
@@ -147,7 +147,7 @@ func (s *Segment) stop(f vfs.File, limit, size, end int64) (position, offset int
 
 // before is where the bytes below limit end when no batch from limit on was found: at a fault, or at the end.
 func (s *Segment) before(size, limit int64) int64 {
-	for _, x := range s.faults {
+	for _, x := range s.faults() {
 		if x.from >= limit {
 			return min(size, x.fromPos)
 		}

@@ -118,6 +118,27 @@ func TestWrittenBytesAreRead(t *testing.T) {
 	})
 }
 
+func TestReadOnceReadsWhatReadAtDoes(t *testing.T) {
+	eachFS(t, func(t *testing.T, fsys FS, dir string) {
+		name := filepath.Join(dir, "f")
+		data := strings.Repeat("0123456789", 50_000)
+		put(t, fsys, name, data)
+		syncFile(t, fsys, name)
+		f := open(t, fsys, name, os.O_RDONLY)
+		defer f.Close()
+		for range 2 {
+			f.Drop(100_000, 200_000) // some of it is cached, some is not
+			got := make([]byte, 400_000)
+			if n, err := f.ReadOnce(got, 77_777); n != len(got) || err != nil || string(got) != data[77_777:477_777] {
+				t.Fatalf("%d bytes, %v, or others than written", n, err)
+			}
+		}
+		if n, err := f.ReadOnce(make([]byte, 10), int64(len(data))-6); n != 6 || err != io.EOF {
+			t.Fatalf("read across the end: %d bytes, %v; want 6, EOF", n, err)
+		}
+	})
+}
+
 func TestManyBuffersGoOutInOrder(t *testing.T) {
 	eachFS(t, func(t *testing.T, fsys FS, dir string) {
 		f := open(t, fsys, filepath.Join(dir, "f"), os.O_RDWR|os.O_CREATE)
@@ -343,14 +364,14 @@ func TestReadFileRefusesAboveItsLimit(t *testing.T) {
 	})
 }
 
-func TestFreeIsSomething(t *testing.T) {
+func TestDiskHasSpace(t *testing.T) {
 	eachFS(t, func(t *testing.T, fsys FS, dir string) {
-		free, err := fsys.Free(dir)
+		free, total, err := fsys.Space(dir)
 		must(t, err)
-		if free == 0 {
-			t.Fatal("no room")
+		if free == 0 || total < free {
+			t.Fatalf("%d bytes of %d are free", free, total)
 		}
-		_, err = fsys.Free(filepath.Join(dir, "none"))
+		_, _, err = fsys.Space(filepath.Join(dir, "none"))
 		wantErr(t, err, unix.ENOENT)
 	})
 }

@@ -24,7 +24,7 @@ const (
 	OpStat
 	OpSyncDir
 	OpLock
-	OpFree
+	OpSpace
 	OpRead
 	OpWrite // WriteAt and Writev
 	OpTruncate
@@ -35,7 +35,7 @@ const (
 )
 
 var kindNames = [...]string{"open", "mkdir", "remove", "removeall", "rename", "readdir", "stat", "syncdir", "lock",
-	"free", "read", "write", "truncate", "sync", "preallocate", "size", "send"}
+	"space", "read", "write", "truncate", "sync", "preallocate", "size", "send"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -170,11 +170,11 @@ func (f *Fault) Lock(name string) (io.Closer, error) {
 	return f.inner.Lock(name)
 }
 
-func (f *Fault) Free(dir string) (uint64, error) {
-	if _, err := f.pass(Op{Kind: OpFree, Name: dir}); err != nil {
-		return 0, err
+func (f *Fault) Space(dir string) (free, total uint64, err error) {
+	if _, err := f.pass(Op{Kind: OpSpace, Name: dir}); err != nil {
+		return 0, 0, err
 	}
-	return f.inner.Free(dir)
+	return f.inner.Space(dir)
 }
 
 // faultFile is an open file of a Fault; hints, Name and Close go straight through.
@@ -192,6 +192,13 @@ func (f *faultFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	return f.File.ReadAt(p, off)
+}
+
+func (f *faultFile) ReadOnce(p []byte, off int64) (int, error) {
+	if _, err := f.pass(OpRead, off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	return f.File.ReadOnce(p, off)
 }
 
 func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {

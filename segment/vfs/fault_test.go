@@ -45,13 +45,14 @@ func TestEachKindFails(t *testing.T) {
 	_, readDirErr := f.ReadDir("/d")
 	_, statErr := f.Stat("/d/f")
 	_, lockErr := f.Lock("/d/l")
-	_, freeErr := f.Free("/d")
+	_, _, spaceErr := f.Space("/d")
 	_, readErr := file.ReadAt(make([]byte, 1), 0)
+	_, onceErr := file.ReadOnce(make([]byte, 1), 0)
 	_, writeErr := file.WriteAt([]byte("x"), 0)
 	_, sizeErr := file.Size()
 	_, sendErr := file.SendTo(nil, 0, 1)
 	errs := []error{f.MkdirAll("/d/a", 0o700), f.Remove("/d/f"), f.RemoveAll("/d"), f.Rename("/d/f", "/d/g"),
-		readDirErr, statErr, f.SyncDir("/d"), lockErr, freeErr, readErr, writeErr, file.Truncate(0), file.Sync(),
+		readDirErr, statErr, f.SyncDir("/d"), lockErr, spaceErr, readErr, onceErr, writeErr, file.Truncate(0), file.Sync(),
 		file.Datasync(), file.Preallocate(0, 1), sizeErr, sendErr}
 	for i, err := range errs {
 		if !errors.Is(err, syscall.EIO) {

@@ -29,7 +29,7 @@ type Mem struct {
 	pending []nameOp        // changes of names that no SyncDir has covered, oldest first
 	locks   map[string]bool // lock files held, by cleaned name
 	numbers uint64          // the last inode number given
-	free    uint64          // what Free answers
+	free    uint64          // what Space answers
 }
 
 // SyncPoint is a moment at which more becomes durable.
@@ -66,7 +66,7 @@ func (m *Mem) newDir(perm fs.FileMode) *inode {
 	return d
 }
 
-// SetFree sets what Free answers from now on.
+// SetFree sets what Space answers from now on; the disk is twice as large.
 func (m *Mem) SetFree(bytes uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -303,11 +303,11 @@ func (m *Mem) syncDir(dir string) error {
 	return nil
 }
 
-func (m *Mem) Free(dir string) (uint64, error) {
+func (m *Mem) Space(dir string) (free, total uint64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, err := m.lookup("statfs", dir)
-	return m.free, err
+	_, err = m.lookup("statfs", dir)
+	return m.free, 2 * m.free, err
 }
 
 func (m *Mem) Lock(name string) (io.Closer, error) {

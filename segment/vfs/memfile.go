@@ -108,6 +108,8 @@ func (f *memFile) Preallocate(off, n int64) error {
 	})
 }
 
+func (f *memFile) ReadOnce(p []byte, off int64) (int, error) { return f.ReadAt(p, off) }
+
 func (f *memFile) Writeback(off, n int64) {}
 func (f *memFile) Drop(off, n int64)      {}
 func (f *memFile) Advise(off, n int64)    {}

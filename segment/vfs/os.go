@@ -116,13 +116,13 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (osFS) Free(dir string) (uint64, error) {
+func (osFS) Space(dir string) (free, total uint64, err error) {
 	var st unix.Statfs_t
-	_, err := retry(func() (int, error) { return 0, unix.Statfs(dir, &st) })
+	_, err = retry(func() (int, error) { return 0, unix.Statfs(dir, &st) })
 	if err != nil {
-		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+		return 0, 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return st.Bavail * uint64(st.Bsize), nil
+	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil
 }
 
 // Lock is the first thing done in a data directory, so it also checks that directory.

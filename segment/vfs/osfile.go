@@ -18,6 +18,7 @@ type osFile struct {
 	// uses counts the calls under way; Close adds closed once, and whoever then ends the last call gives the
 	// descriptor back. So no call can hit a descriptor that already belongs to another file.
 	uses atomic.Int64
+	once atomic.Bool // ReadOnce was called
 }
 
 const closed = math.MinInt64
@@ -93,6 +94,35 @@ func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return done, nil
+}
+
+// onceStep is how much ReadOnce brings in at once, and so what it may drop although somebody had part of it cached.
+const onceStep = 128 << 10
+
+func (f *osFile) ReadOnce(p []byte, off int64) (int, error) {
+	if !f.once.Swap(true) {
+		f.advise(0, 0, unix.FADV_RANDOM) // readahead would look like what others have cached
+	}
+	for done := 0; done < len(p); {
+		if !f.begin() {
+			return done, f.fail("read", os.ErrClosed)
+		}
+		n := f.readCached(p[done:min(len(p), done+maxCached)], off+int64(done))
+		f.end()
+		if done += n; n > 0 {
+			continue
+		}
+		at := off + int64(done)
+		step := int(onceStep - at%onceStep) // up to a page's end: only whole pages are dropped
+		n, err := f.ReadAt(p[done:min(len(p), done+step)], at)
+		if n > 0 {
+			f.Drop(at, int64(n))
+		}
+		if done += n; err != nil {
+			return done, err
+		}
+	}
+	return len(p), nil
 }
 
 func (f *osFile) WriteAt(p []byte, off int64) (int, error) {

@@ -29,14 +29,17 @@ type FS interface {
 	// Lock takes the lock file name for this process, or fails with a *LockedError. It makes the file if
 	// need be and leaves it behind when closed.
 	Lock(name string) (io.Closer, error)
-	// Free is the number of bytes that can still be written below dir.
-	Free(dir string) (uint64, error)
+	// Space is the number of bytes that can still be written below dir, and the size of the disk that holds it.
+	Space(dir string) (free, total uint64, err error)
 }
 
 // File is an open regular file. All calls but Close may run at the same time.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
+	// ReadOnce is ReadAt for bytes that will not be read again soon: what was not in the page cache before is not
+	// there afterwards. It takes readahead from the file, so use a File opened for it alone.
+	ReadOnce(p []byte, off int64) (int, error)
 	// Writev writes bufs one after another at off, with as few system calls as possible. It returns fewer
 	// bytes than given only with an error.
 	Writev(bufs [][]byte, off int64) (int, error)
@@ -80,7 +83,7 @@ func (e *LockedError) Error() string {
 // writers of one name must take turns.
 func WriteFileAtomic(fsys FS, name string, data []byte) error {
 	tmp := name + ".tmp"
-	err := writeSync(fsys, tmp, data)
+	err := WriteFileSync(fsys, tmp, data)
 	if err == nil {
 		err = fsys.Rename(tmp, name)
 	}
@@ -95,7 +98,8 @@ func WriteFileAtomic(fsys FS, name string, data []byte) error {
 	return nil
 }
 
-func writeSync(fsys FS, name string, data []byte) error {
+// WriteFileSync writes a file and syncs it, but not its name.
+func WriteFileSync(fsys FS, name string, data []byte) error {
 	f, err := fsys.Open(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -231,8 +231,8 @@ func TestWhatTheBrokerUsesWorks(t *testing.T) {
 	}
 	must(t, lock.Close())
 	d.fs.SetFree(1 << 20)
-	if free, err := vfs.OS().Free(d.mountpoint); err != nil || free != 1<<20 {
-		t.Fatalf("free %d, %v", free, err)
+	if free, total, err := vfs.OS().Space(d.mountpoint); err != nil || free != 1<<20 || total != 2<<20 {
+		t.Fatalf("free %d of %d, %v", free, total, err)
 	}
 	a, err := os.OpenFile(d.at("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(t, err)

@@ -274,10 +274,10 @@ func (n *node) Setattr(_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, o
 }
 
 func (n *node) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
-	return n.disk.run(vfs.Op{Kind: vfs.OpFree, Name: "/"}, func(vfs.Verdict) error {
-		free, err := n.mem().Free("/")
+	return n.disk.run(vfs.Op{Kind: vfs.OpSpace, Name: "/"}, func(vfs.Verdict) error {
+		free, total, err := n.mem().Space("/")
 		out.Bsize, out.Frsize, out.NameLen = 4096, 4096, 255
-		out.Blocks, out.Bfree, out.Bavail = 2*free/4096, free/4096, free/4096
+		out.Blocks, out.Bfree, out.Bavail = total/4096, free/4096, free/4096
 		return err
 	})
 }
