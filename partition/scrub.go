@@ -2,6 +2,8 @@ package partition
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"cordwood/segment"
@@ -138,11 +140,8 @@ func (x *scrubber) step() time.Duration {
 
 // begin takes the next segment of the pass; there is none when at stays nil. false: it could not be told.
 func (x *scrubber) begin() bool {
-	for {
-		l, left := x.next()
-		if l == nil {
-			return true
-		}
+	logs, left := x.rest()
+	for _, l := range logs {
 		if l.Name() != x.point.Log {
 			x.point.Log, x.point.From = l.Name(), 0
 		}
@@ -158,25 +157,25 @@ func (x *scrubber) begin() bool {
 		if err != nil {
 			return false
 		}
+		left -= l.Size()
 	}
+	return true
 }
 
 // allChecked as From: nothing is left to check in that log.
 const allChecked = 1<<63 - 1
 
-// next is the log to go on with, the first by name, and how many bytes are left from it on.
-func (x *scrubber) next() (first *segment.Log, left int64) {
+// rest is the logs that the pass has not been through, by name, and how many bytes they hold.
+func (x *scrubber) rest() (logs []*segment.Log, left int64) {
 	for l := range x.dir.set.logs(x.dir) {
 		name := l.Name()
 		if name < x.point.Log || name == x.point.Log && x.point.From == allChecked {
 			continue
 		}
-		left += l.Size()
-		if first == nil || name < first.Name() {
-			first = l
-		}
+		logs, left = append(logs, l), left+l.Size()
 	}
-	return first, left
+	slices.SortFunc(logs, func(a, b *segment.Log) int { return strings.Compare(a.Name(), b.Name()) })
+	return logs, left
 }
 
 // end counts the findings of the segment that is done.

@@ -33,7 +33,7 @@ func (w *world) seals(dir string) int {
 func TestScrubFindsAFlippedBitAndTheRestIsServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()
-		w := newWorld(t, mem).run()
+		w := newWorld(t, mem, func(c *Config) { c.ScrubInterval = time.Hour }).run()
 		p := w.rolled()
 		time.Sleep(2 * time.Minute)
 		if n, want := w.seals("/data/t-0"), p.Describe(); n < 4 {
@@ -54,7 +54,7 @@ func TestScrubFindsAFlippedBitAndTheRestIsServed(t *testing.T) {
 				t.Errorf("%d records are served, end %d", len(got), p.End())
 			}
 		}
-		time.Sleep(8 * 24 * time.Hour)
+		time.Sleep(70 * time.Minute)
 		st := w.set.Stats().Dirs[0]
 		if st.ScrubFaults != 1 || st.ScrubMismatches != 0 || st.ScrubPasses != 2 || !st.Online {
 			t.Errorf("after a pass before and one behind the damage: %+v", st)
@@ -77,7 +77,7 @@ func TestScrubFindsAFlippedBitAndTheRestIsServed(t *testing.T) {
 func TestScrubGoesOnAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()
-		w := newWorld(t, mem).run()
+		w := newWorld(t, mem, func(c *Config) { c.ScrubInterval = time.Hour }).run()
 		p := w.rolled()
 		for range 30 { // each life long enough for a piece of the pass only
 			w.halt()
@@ -91,13 +91,13 @@ func TestScrubGoesOnAfterARestart(t *testing.T) {
 		w.close(7)
 		w.reopen(mem)
 		w.run()
-		time.Sleep(24 * time.Hour)
+		time.Sleep(30 * time.Minute)
 		if st := w.set.Stats().Dirs[0]; st.ScrubPasses != 0 || st.Scrubbed != 0 {
-			t.Errorf("a day after the pass, in the next life: %d bytes", st.Scrubbed)
+			t.Errorf("half an hour after the pass, in the next life: %d bytes", st.Scrubbed)
 		}
-		time.Sleep(7 * 24 * time.Hour)
+		time.Sleep(time.Hour)
 		if st := w.set.Stats().Dirs[0]; st.ScrubPasses != 1 {
-			t.Errorf("%d passes in the week after", st.ScrubPasses)
+			t.Errorf("%d passes in the hour after", st.ScrubPasses)
 		}
 		w.crash()
 	})

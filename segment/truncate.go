@@ -79,11 +79,16 @@ func (l *Log) resetLocked(start int64) error {
 		return err
 	}
 	l.touched = true
+	l.dropSnapshots(-1)
+	// A power cut may take any of the names below. What it leaves must tell its own producers: a snapshot would speak of
+	// segments that are gone.
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return l.fail(err)
+	}
 	old := l.view.Load()
 	for i := len(old.segments) - 1; i >= 0; i-- {
 		l.dropFiles(old.segments[i])
 	}
-	l.dropSnapshots(-1)
 	l.mu.Lock()
 	dead := l.dead
 	l.dead = nil
