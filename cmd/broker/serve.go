@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -119,7 +121,13 @@ func (f *serverFlags) serve(t *terminal, cfg broker.Config, ready func(broker.Ad
 		return serverError(err)
 	}
 	opened.Store(b)
-	if err := b.Run(ctx); err != nil {
+	keeper, dismiss := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { giveBack(keeper) })
+	err = b.Run(ctx)
+	dismiss()
+	kept.Wait()
+	if err != nil {
 		return serverError(err)
 	}
 	select {

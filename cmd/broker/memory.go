@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	memoryLook  = 20 * time.Second // between two looks at what the process holds
+	memorySlack = 4 << 20          // bytes that are not worth a collection
+	// quietShare: a process that uses less than one part in so many of a processor is at rest.
+	quietShare = 5
+)
+
+// giveBack returns memory to the system when a burst of work is over, until ctx ends. Left alone, the runtime keeps what the
+// burst needed, up to three times the live heap, and pooled buffers until the second collection, which takes minutes to come
+// in a process at rest. It costs a collection at the end of a burst, and nothing at rest.
+func giveBack(ctx context.Context) {
+	ticker := time.NewTicker(memoryLook)
+	defer ticker.Stop()
+	used, kept := processorTime(), uint64(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		before := used
+		used = processorTime()
+		if used-before > memoryLook/quietShare || heldMemory() < kept+memorySlack {
+			continue
+		}
+		debug.FreeOSMemory() // what pools hold survives the first collection
+		debug.FreeOSMemory()
+		kept = heldMemory()
+	}
+}
+
+// heldMemory is what the runtime has from the system, in bytes.
+func heldMemory() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64() - s[1].Value.Uint64()
+}
+
+// processorTime is what the process has used so far.
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0 // cannot fail with these arguments
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
