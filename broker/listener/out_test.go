@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ type fileSlice struct {
 	n     int
 	part  int64
 	err   error
-	calls int
+	calls atomic.Int64
 
 	off, left int64
 	failed    error
@@ -63,7 +64,7 @@ func (s *fileSlice) SendTo(rc syscall.RawConn, off, n int64) (int64, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	s.calls++
+	s.calls.Add(1)
 	n = min(n, s.part)
 	s.off, s.left, s.failed = off, n, nil
 	err := rc.Write(s.step)
@@ -134,8 +135,8 @@ func TestLargeSlicesArriveWhole(t *testing.T) {
 					t.Fatalf("answer %d: %d bytes differ from the %d sent", i, len(body), h.sender.Len())
 				}
 			}
-			if f, ok := h.sender.(*fileSlice); ok && f.n >= copyBelow && (f.calls > 0) == c.hide {
-				t.Fatalf("%d calls of sendfile", f.calls)
+			if f, ok := h.sender.(*fileSlice); ok && f.n >= copyBelow && (f.calls.Load() > 0) == c.hide {
+				t.Fatalf("%d calls of sendfile", f.calls.Load())
 			}
 			eventually(t, func() bool { return r.Stats().BytesOut == int64(6*8+2*h.sender.Len()) }, "all bytes counted")
 		})
