@@ -264,7 +264,7 @@ func (d *decider) fence(r *round) {
 	if next, pending := d.n.sessions.s.NextDeadline(r.base); pending && !next.After(now) {
 		d.n.sessions.s.Vouch(r.base, d.n.cfg.NodeID, now)
 	}
-	out := decide.FenceExpired(r.base, d.n.sessions.s, now)
+	out := decide.FenceExpired(r.base, d.n.sessions.s, d.n.cfg.Rules, now)
 	d.n.sessions.mu.Unlock()
 	if len(out.Changes) == 0 {
 		return

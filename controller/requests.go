@@ -14,6 +14,7 @@ func (n *Node) RegisterBroker(ctx context.Context, req decide.RegisterBrokerRequ
 	reply, index, err := Do(ctx, n, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.RegisterBrokerReply], error) {
 		n.sessions.mu.Lock()
 		defer n.sessions.mu.Unlock()
+		req.Rules = n.cfg.Rules
 		return decide.RegisterBroker(img, n.sessions.s, req, now)
 	})
 	if err != nil {
@@ -54,5 +55,6 @@ func (n *Node) Heartbeat(ctx context.Context, req decide.HeartbeatRequest) (deci
 func (n *Node) heartbeat(img *metadata.Image, req decide.HeartbeatRequest, now time.Time) (decide.Outcome[decide.HeartbeatReply], error) {
 	n.sessions.mu.Lock()
 	defer n.sessions.mu.Unlock()
+	req.Rules = n.cfg.Rules
 	return decide.Heartbeat(img, n.sessions.s, req, now)
 }

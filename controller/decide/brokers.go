@@ -20,6 +20,7 @@ type RegisterBrokerRequest struct {
 	Listeners     []metadata.Endpoint
 	Rack          string
 	Features      map[string]metadata.VersionRange // nil: not stated
+	Rules         *Rules
 }
 
 // RegisterBrokerReply: Epoch is 0 for a new registration, whose epoch is the index of the
@@ -98,18 +99,18 @@ func sameDirs(old, new []metadata.DirID) bool {
 // comeBack settles what a new registration of a broker means for its partitions.
 func comeBack(img *metadata.Image, req *RegisterBrokerRequest, clean bool) []metadata.Change {
 	self := only(req.ID)
-	c := standing(img, self, nobody)
-	return everywhere(img, self, func(_ *metadata.Topic, p *metadata.Partition) {
+	c := standing(img, req.Rules, self, nobody)
+	return everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) {
 		dirLost := !(&metadata.Broker{Dirs: req.Dirs}).HasDir(p.Dir(req.ID))
 		unclean := nobody
-		if !clean || dirLost {
+		if !clean && mutant != 7 || dirLost {
 			unclean = self
 		}
 		withdraw(p, lost{gone: self, unclean: unclean})
 		if dirLost {
 			replaceDir(p, req)
 		}
-		elect(p, c)
+		elect(t, p, c)
 	})
 }
 
@@ -137,6 +138,7 @@ type HeartbeatRequest struct {
 	MetadataIndex uint64 // the image it works with
 	WantFence     bool   // it is not ready to be unfenced
 	WantShutdown  bool   // it wants to leave
+	Rules         *Rules
 }
 
 // HeartbeatReply answers a heartbeat.
@@ -161,12 +163,12 @@ func Heartbeat(img *metadata.Image, s *Sessions, req HeartbeatRequest, now time.
 		out.Reply.ShouldShutDown = true
 	case req.WantShutdown && !b.ShuttingDown:
 		out.Changes = append(out.Changes, metadata.BrokerShuttingDown{ID: b.ID, Epoch: b.Epoch})
-		out.Changes = append(out.Changes, leave(img, only(b.ID))...)
+		out.Changes = append(out.Changes, leave(img, req.Rules, only(b.ID))...)
 	case b.ShuttingDown && s.everybodyKnows(img, b):
 		out.Changes = append(out.Changes, metadata.BrokerFenced{ID: b.ID, Epoch: b.Epoch})
 		out.Reply.Fenced, out.Reply.ShouldShutDown = true, true
 	case b.Fenced && !b.ShuttingDown && !req.WantFence && out.Reply.CaughtUp:
-		out.Changes = unfence(img, b)
+		out.Changes = unfence(img, req.Rules, b)
 		out.Reply.Fenced = false
 	}
 	return out, nil
@@ -187,15 +189,18 @@ func (s *Sessions) everybodyKnows(img *metadata.Image, leaver *metadata.Broker) 
 }
 
 // unfence lets a broker in and elects it wherever nobody else could lead.
-func unfence(img *metadata.Image, b *metadata.Broker) []metadata.Change {
+func unfence(img *metadata.Image, rules *Rules, b *metadata.Broker) []metadata.Change {
 	self := only(b.ID)
-	c := standing(img, nobody, self)
-	changes := everywhere(img, self, func(_ *metadata.Topic, p *metadata.Partition) { elect(p, c) })
+	c := standing(img, rules, nobody, self)
+	changes := everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) { elect(t, p, c) })
 	return append([]metadata.Change{metadata.BrokerUnfenced{ID: b.ID, Epoch: b.Epoch}}, changes...)
 }
 
 // UnregisterBrokerRequest removes a broker for good.
-type UnregisterBrokerRequest struct{ ID metadata.NodeID }
+type UnregisterBrokerRequest struct {
+	ID    metadata.NodeID
+	Rules *Rules
+}
 
 // UnregisterBroker forgets a broker. Its replicas stay assigned, but nothing can be told
 // of their state any more: it is out of every ISR and ELR.
@@ -205,10 +210,10 @@ func UnregisterBroker(img *metadata.Image, req UnregisterBrokerRequest, now time
 		return Outcome[None]{}, refuse(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.ID)
 	}
 	self := only(req.ID)
-	c := standing(img, self, nobody)
-	changes := everywhere(img, self, func(_ *metadata.Topic, p *metadata.Partition) {
+	c := standing(img, req.Rules, self, nobody)
+	changes := everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) {
 		withdraw(p, lost{gone: self, unclean: self})
-		elect(p, c)
+		elect(t, p, c)
 	})
 	return Outcome[None]{Changes: append(changes, metadata.BrokerUnregistered{ID: b.ID, Epoch: b.Epoch}), Alone: true}, nil
 }

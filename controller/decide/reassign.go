@@ -108,7 +108,7 @@ func (r *reassigner) decide(target *Reassignment) (metadata.Change, *Refusal) {
 	if leaves(old, &p) {
 		p.LeaderEpoch = old.LeaderEpoch + 1 // a replica that left may not be followed any more (R13)
 	}
-	elect(&p, standing(r.img, nobody, nobody))
+	elect(t, &p, standing(r.img, r.req.Rules, nobody, nobody))
 	return settle(t, target.Index, p), nil
 }
 

@@ -91,7 +91,7 @@ func (s *Sessions) expired(img *metadata.Image, now time.Time) []metadata.NodeID
 
 // FenceExpired fences every broker whose session is over and moves its leaderships, all in
 // one entry: an election must not choose another one that is gone as well.
-func FenceExpired(img *metadata.Image, s *Sessions, now time.Time) Outcome[[]metadata.NodeID] {
+func FenceExpired(img *metadata.Image, s *Sessions, rules *Rules, now time.Time) Outcome[[]metadata.NodeID] {
 	silent := s.expired(img, now)
 	if len(silent) == 0 {
 		return Outcome[[]metadata.NodeID]{}
@@ -101,17 +101,17 @@ func FenceExpired(img *metadata.Image, s *Sessions, now time.Time) Outcome[[]met
 	for _, id := range silent {
 		changes = append(changes, metadata.BrokerFenced{ID: id, Epoch: img.Broker(id).Epoch})
 	}
-	changes = append(changes, leave(img, gone)...)
+	changes = append(changes, leave(img, rules, gone)...)
 	return Outcome[[]metadata.NodeID]{Changes: changes, Reply: silent}
 }
 
 // leave moves everything away from brokers that are fenced or shut down in good order:
 // they stay eligible (ELR) where the rest is too few.
-func leave(img *metadata.Image, gone func(metadata.NodeID) bool) []metadata.Change {
-	c := standing(img, gone, nobody)
-	return everywhere(img, gone, func(_ *metadata.Topic, p *metadata.Partition) {
+func leave(img *metadata.Image, rules *Rules, gone func(metadata.NodeID) bool) []metadata.Change {
+	c := standing(img, rules, gone, nobody)
+	return everywhere(img, gone, func(t *metadata.Topic, p *metadata.Partition) {
 		withdraw(p, lost{gone: gone, unclean: nobody})
-		elect(p, c)
+		elect(t, p, c)
 	})
 }
 

@@ -120,30 +120,47 @@ func (w *world) silence(silent ...metadata.NodeID) {
 			w.s.Touch(o.ID, w.img.Index(), w.now)
 		}
 	}
-	w.commit(FenceExpired(w.img, w.s, w.now).Changes)
+	w.commit(FenceExpired(w.img, w.s, w.rules, w.now).Changes)
 }
 
-// alter lets a partition's leader change the ISR, as AlterPartition will.
-func (w *world) alter(topic string, index int32, isr ...metadata.NodeID) {
-	w.t.Helper()
+// proposal is what the leader of a partition would send for that ISR, if it knew what the controller knows.
+func (w *world) proposal(topic string, index int32, isr ...metadata.NodeID) AlterPartitionRequest {
 	t := w.img.Topic(topic)
-	p := *t.Partitions[index]
-	var elr []metadata.NodeID
-	for _, n := range append(append([]metadata.NodeID{}, p.ISR...), p.ELR...) {
-		if !has(isr, n) && !has(elr, n) {
-			elr = append(elr, n)
+	p := t.Partitions[index]
+	c := ISRChange{Topic: t.ID, Index: index, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch}
+	for _, n := range isr {
+		m := ISRMember{ID: n, BrokerEpoch: -1}
+		if b := w.img.Broker(n); b != nil {
+			m.BrokerEpoch = b.Epoch
+		}
+		c.ISR = append(c.ISR, m)
+	}
+	req := AlterPartitionRequest{Broker: p.Leader, Rules: w.rules, Changes: []ISRChange{c}}
+	if b := w.img.Broker(p.Leader); b != nil {
+		req.Epoch = b.Epoch
+	}
+	return req
+}
+
+// propose commits what one proposal comes to.
+func (w *world) propose(req AlterPartitionRequest) AlteredPartition {
+	w.t.Helper()
+	out, err := AlterPartition(w.img, req, w.now)
+	reply := do(w, out, err).Partitions[0]
+	if reply.Partition != nil {
+		if p := w.img.TopicByID(reply.Topic).Partition(reply.Index); p.PartitionEpoch != reply.Partition.PartitionEpoch || !same(p, reply.Partition) {
+			w.t.Fatalf("answered %+v, committed %+v", reply.Partition, p)
 		}
 	}
-	for _, n := range isr {
-		p.LastKnownELR = without(p.LastKnownELR, n)
-	}
-	p.ISR, p.ELR = isr, elr
-	complete(&p)
-	w.commit([]metadata.Change{settle(t, index, p)})
+	return reply
 }
 
-func has(members []metadata.NodeID, n metadata.NodeID) bool {
-	return without(members, n) == nil && len(members) == 1 || len(without(members, n)) != len(members)
+// alter lets a partition's leader change the ISR.
+func (w *world) alter(topic string, index int32, isr ...metadata.NodeID) {
+	w.t.Helper()
+	if err := w.propose(w.proposal(topic, index, isr...)).Err; err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) create(topics ...NewTopic) []CreatedTopic {
