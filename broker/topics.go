@@ -38,6 +38,12 @@ func (b *Broker) rules() *decide.Rules {
 	return &decide.Rules{
 		Partitions: b.cfg.NumPartitions, ReplicationFactor: max(b.cfg.ReplicationFactor, 0),
 		TopicConfig: b.cfg.Topic, Configured: true, BrokerKey: describeBrokerKey,
+		InternalFactor: func(topic string) int16 {
+			if topic == offsetsTopic {
+				return b.cfg.Offsets.ReplicationFactor
+			}
+			return 0
+		},
 	}
 }
 

@@ -52,16 +52,12 @@ func AlterPartition(img *metadata.Image, req AlterPartitionRequest, now time.Tim
 	if _, err := registered(img, req.Broker, req.Epoch); err != nil {
 		return out, err
 	}
-	type place struct {
-		topic metadata.TopicID
-		index int32
-	}
-	seen := map[place]bool{}
+	seen := map[partitionKey]bool{}
 	a := alterer{img: img, req: &req, candidates: standing(img, req.Rules, nobody, nobody)}
 	for i := range req.Changes {
 		c := &req.Changes[i]
 		answer := AlteredPartition{Topic: c.Topic, Index: c.Index}
-		at := place{c.Topic, c.Index}
+		at := partitionKey{c.Topic, c.Index}
 		if seen[at] {
 			answer.Err = refuse(kerr.InvalidRequest, "Partition %s-%d is named twice in this request.", c.Topic, c.Index)
 		} else {

@@ -37,7 +37,7 @@ func RegisterBroker(img *metadata.Image, s *Sessions, req RegisterBrokerRequest,
 	if old != nil && old.Incarnation == req.Incarnation && sameRegistration(old, &req) {
 		return Outcome[RegisterBrokerReply]{Reply: RegisterBrokerReply{Epoch: old.Epoch}}, nil // a retry
 	}
-	if old != nil && old.Incarnation != req.Incarnation && !old.Fenced && s.Alive(old.ID, now) && !sameDirs(old.Dirs, req.Dirs) {
+	if old != nil && old.Incarnation != req.Incarnation && !old.Fenced && s.Alive(old.ID, now) && !holdsAll(old.Dirs, req.Dirs) {
 		return Outcome[RegisterBrokerReply]{}, refuse(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id.")
 	}
 	var changes []metadata.Change
@@ -90,10 +90,10 @@ func sameRegistration(old *metadata.Broker, req *RegisterBrokerRequest) bool {
 	return slices.Equal(old.Dirs, req.Dirs) && slices.Equal(old.Listeners, req.Listeners) && old.Rack == req.Rack && maps.Equal(old.Features, req.Features)
 }
 
-// sameDirs is the proof that the old process is gone: whoever holds the locks of all its
+// holdsAll is the proof that the old process is gone: whoever holds the locks of all its
 // directories cannot be running beside it.
-func sameDirs(old, new []metadata.DirID) bool {
-	return len(old) == len(new) && !slices.ContainsFunc(old, func(d metadata.DirID) bool { return !slices.Contains(new, d) })
+func holdsAll(old, new []metadata.DirID) bool {
+	return !slices.ContainsFunc(old, func(d metadata.DirID) bool { return !slices.Contains(new, d) })
 }
 
 // comeBack settles what a new registration of a broker means for its partitions.
@@ -114,30 +114,14 @@ func comeBack(img *metadata.Image, req *RegisterBrokerRequest, clean bool) []met
 	})
 }
 
-// replaceDir gives a replica whose directory is gone another one, to be filled from the
-// leader. The last replica anybody could recover from keeps its old one: an empty
-// directory must never pass for the data (that takes an operator).
-func replaceDir(p *metadata.Partition, req *RegisterBrokerRequest) {
-	others := len(p.ISR) + len(p.ELR) + len(without(p.LastKnownELR, req.ID))
-	if others == 0 {
-		return
-	}
-	p.LastKnownELR = without(p.LastKnownELR, req.ID)
-	p.Dirs = slices.Clone(p.Dirs)
-	at := slices.Index(p.Replicas, req.ID)
-	p.Dirs[at] = metadata.DirID{}
-	if len(req.Dirs) == 1 {
-		p.Dirs[at] = req.Dirs[0]
-	}
-}
-
 // HeartbeatRequest says how far a broker is and what it wants.
 type HeartbeatRequest struct {
 	ID            metadata.NodeID
 	Epoch         int64
-	MetadataIndex uint64 // the image it works with
-	WantFence     bool   // it is not ready to be unfenced
-	WantShutdown  bool   // it wants to leave
+	MetadataIndex uint64           // the image it works with
+	WantFence     bool             // it is not ready to be unfenced
+	WantShutdown  bool             // it wants to leave
+	OfflineDirs   []metadata.DirID // its disk failed or hangs (R16); may be repeated
 	Rules         *Rules
 }
 
@@ -158,6 +142,11 @@ func Heartbeat(img *metadata.Image, s *Sessions, req HeartbeatRequest, now time.
 	}
 	s.Touch(b.ID, req.MetadataIndex, now)
 	out := Outcome[HeartbeatReply]{Reply: HeartbeatReply{CaughtUp: req.MetadataIndex >= uint64(b.Epoch), Fenced: b.Fenced}}
+	if len(req.OfflineDirs) > 0 {
+		if out.Changes = goOffline(img, b, &req); len(out.Changes) > 0 {
+			return out, nil // the next heartbeat moves it on
+		}
+	}
 	switch {
 	case req.WantShutdown && b.Fenced:
 		out.Reply.ShouldShutDown = true
@@ -167,7 +156,7 @@ func Heartbeat(img *metadata.Image, s *Sessions, req HeartbeatRequest, now time.
 	case b.ShuttingDown && s.everybodyKnows(img, b):
 		out.Changes = append(out.Changes, metadata.BrokerFenced{ID: b.ID, Epoch: b.Epoch})
 		out.Reply.Fenced, out.Reply.ShouldShutDown = true, true
-	case b.Fenced && !b.ShuttingDown && !req.WantFence && out.Reply.CaughtUp:
+	case b.Fenced && !b.ShuttingDown && !req.WantFence && out.Reply.CaughtUp && len(b.Dirs) > 0:
 		out.Changes = unfence(img, req.Rules, b)
 		out.Reply.Fenced = false
 	}
@@ -188,12 +177,14 @@ func (s *Sessions) everybodyKnows(img *metadata.Image, leaver *metadata.Broker) 
 	return true
 }
 
-// unfence lets a broker in and elects it wherever nobody else could lead.
+// unfence lets a broker in, elects it wherever nobody else could lead, and gives internal
+// topics the replicas there were too few brokers for.
 func unfence(img *metadata.Image, rules *Rules, b *metadata.Broker) []metadata.Change {
 	self := only(b.ID)
 	c := standing(img, rules, nobody, self)
-	changes := everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) { elect(t, p, c) })
-	return append([]metadata.Change{metadata.BrokerUnfenced{ID: b.ID, Epoch: b.Epoch}}, changes...)
+	changes := []metadata.Change{metadata.BrokerUnfenced{ID: b.ID, Epoch: b.Epoch}}
+	changes = append(changes, everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) { elect(t, p, c) })...)
+	return append(changes, raiseInternal(img, rules, changes)...)
 }
 
 // UnregisterBrokerRequest removes a broker for good.

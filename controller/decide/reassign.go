@@ -43,15 +43,11 @@ type AlterReassignmentsReply struct{ Partitions []ReassignedPartition }
 
 // AlterReassignments decides every partition for itself.
 func AlterReassignments(img *metadata.Image, req AlterReassignmentsRequest, now time.Time) (Outcome[AlterReassignmentsReply], error) {
-	type place struct {
-		topic string
-		index int32
-	}
 	var out Outcome[AlterReassignmentsReply]
 	r := reassigner{img: img, req: &req, use: &dirUse{img: img}}
-	seen := map[place]bool{}
+	seen := map[PartitionRef]bool{}
 	for _, target := range req.Partitions {
-		at := place{target.Topic, target.Index}
+		at := PartitionRef{target.Topic, target.Index}
 		var change metadata.Change
 		var err *Refusal
 		if seen[at] {

@@ -72,13 +72,14 @@ func (w *world) process(b metadata.NodeID, previous int64) RegisterBrokerRequest
 
 func (w *world) register(req RegisterBrokerRequest) {
 	w.t.Helper()
+	req.Rules = w.rules
 	out, err := RegisterBroker(w.img, w.s, req, w.now)
 	do(w, out, err)
 }
 
 func (w *world) heartbeat(b metadata.NodeID, wantShutdown bool) HeartbeatReply {
 	w.t.Helper()
-	out, err := Heartbeat(w.img, w.s, HeartbeatRequest{ID: b, Epoch: w.img.Broker(b).Epoch, MetadataIndex: w.img.Index(), WantShutdown: wantShutdown}, w.now)
+	out, err := Heartbeat(w.img, w.s, HeartbeatRequest{ID: b, Epoch: w.img.Broker(b).Epoch, MetadataIndex: w.img.Index(), WantShutdown: wantShutdown, Rules: w.rules}, w.now)
 	return do(w, out, err)
 }
 
@@ -161,6 +162,20 @@ func (w *world) alter(topic string, index int32, isr ...metadata.NodeID) {
 	if err := w.propose(w.proposal(topic, index, isr...)).Err; err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// alterQuietly is alter without the check of the whole image, which is slow for many partitions.
+func (w *world) alterQuietly(topic string, index int32, isr ...metadata.NodeID) {
+	w.t.Helper()
+	out, err := AlterPartition(w.img, w.proposal(topic, index, isr...), w.now)
+	if err != nil || out.Reply.Partitions[0].Err != nil {
+		w.t.Fatal(err, out.Reply.Partitions[0].Err)
+	}
+	next, err := w.img.With(w.img.Index()+1, out.Changes)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.img = next
 }
 
 func (w *world) create(topics ...NewTopic) []CreatedTopic {
