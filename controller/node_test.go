@@ -154,12 +154,15 @@ func TestTheClusterIDIsTheOperatorsIfHeHasOne(t *testing.T) {
 	}
 	n.stop()
 	cfg.ClusterID = "AkU3OEVBNTcwNTJENDM2Qk"
-	if _, err := Open(cfg); !errors.Is(err, ErrForeign) {
+	other, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-run(t, other).done; !errors.Is(err, ErrForeign) {
 		t.Fatal(err)
 	}
 	cfg.ClusterID, cfg.DirID = "", metadata.DirID{9}
-	other, err := Open(cfg)
-	if err != nil {
+	if other, err = Open(cfg); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-run(t, other).done; !errors.Is(err, ErrForeign) {

@@ -1,5 +1,0 @@
-//go:build z13
-
-package controller
-
-const mutant = 13

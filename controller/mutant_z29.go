@@ -1,5 +1,0 @@
-//go:build z29
-
-package controller
-
-const mutant = 29

@@ -1,5 +1,0 @@
-//go:build z30
-
-package controller
-
-const mutant = 30
