@@ -12,7 +12,8 @@ import (
 )
 
 // Truncate drops everything from the batch that holds offset `to` on, and makes that durable: data, epoch cache, producer
-// snapshots, names (R9). At or above the log's end there is nothing to drop but epochs without a record. When `to` lies inside a batch the log ends before that batch. It waits for the disk.
+// snapshots, names (R9). At or above the log's end there is nothing to drop but epochs without a record. When `to` lies
+// inside a batch the log ends before that batch. It waits for the disk.
 //
 // What is on disk elsewhere about the dropped offsets gives way first: the recovery point of the checkpoint, and the
 // journal's entries. A crash in between then finds the old, longer log, which is as if Truncate had not begun.
