@@ -87,6 +87,7 @@ func (d *decider) office(ctx context.Context) error {
 		return d.over(err)
 	}
 	n.active.Store(true)
+	n.suspectAll()
 	select {
 	case <-n.ready:
 	default:

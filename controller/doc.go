@@ -64,13 +64,16 @@
 //	    heartbeat of a broker is answered, and a request that changes nothing, only then (Z30).
 //	    raft's VerifyLeader alone would be content with an answer from before the question.
 //	C7  a broker that an entry under way fences gets no answer beside the queue (R18).
-//	C8  a leader that hears no majority for 100 ms gives up; the others elect another within a
+//	C8  no broker is fenced before its session ends but on the evidence of two refused dials
+//	    20 ms apart without a heartbeat between them (R19); a new controller dials all at once.
+//	C9  a leader that hears no majority for 100 ms gives up; the others elect another within a
 //	    second (R18 leaves them 1.9 s).
 //
 // While there is one voter it leads at once (transport.leadAlone).
 //
 // Goroutines: raft's own; Run's, which is the decider's; one that passes on what other
-// voters ask; one that proves leadership to whoever waits for it (tell); one per question
+// voters ask; one that proves leadership to whoever waits for it (tell); one that receives suspects, and one per suspect
+// that is being dialed; one per question
 // raft has not answered yet. Run waits for all of them, but not for those that hang in the
 // kernel with a disk. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window),
 // stable.mu, stream.mu, transport.mu, asking.mu; nothing waits under any of them, and none

@@ -51,6 +51,9 @@ type Config struct {
 	Greet func(ctx context.Context, mine Hello) []Hello
 	// Dial opens a raft stream to another voter.
 	Dial func(ctx context.Context, to metadata.NodeID) (net.Conn, error)
+	// Probe dials a broker's internal address, and reports whether it was refused: silence
+	// and every other error are no. nil: nobody is fenced before its session ends (R19).
+	Probe func(ctx context.Context, b *metadata.Broker) (refused bool)
 }
 
 func (c *Config) fill() error {
@@ -100,7 +103,8 @@ type Node struct {
 	ready  chan struct{}
 	gone   chan struct{} // closed when nobody will decide any more
 
-	checks chan chan<- error // who wants to know whether this node still leads
+	checks   chan chan<- error // who wants to know whether this node still leads
+	suspects chan metadata.NodeID
 
 	active    atomic.Bool
 	founded   atomic.Pointer[founding]
@@ -137,7 +141,7 @@ func Open(cfg Config) (*Node, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, guard: newGuard(cfg.DiskStall), queue: make(chan *request, 1024), checks: make(chan chan<- error), ready: make(chan struct{}), gone: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Log, guard: newGuard(cfg.DiskStall), queue: make(chan *request, 1024), checks: make(chan chan<- error), suspects: make(chan metadata.NodeID, 1024), ready: make(chan struct{}), gone: make(chan struct{})}
 	n.fsm, n.stream = newFSM(n.guard), newStream(cfg.NodeID, cfg.Dial)
 	n.sessions.s = decide.NewSessions(cfg.SessionTimeout)
 	n.sessions.heard = map[metadata.NodeID]heard{}
@@ -190,7 +194,7 @@ func (n *Node) Close() error {
 }
 
 // raftConfig has the timings of a LAN: a leader that is cut off gives up after a lease,
-// before anybody else may lead; the others elect within a second (C8).
+// before anybody else may lead; the others elect within a second (C9).
 func (n *Node) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(strconv.Itoa(int(n.cfg.NodeID)))
@@ -223,6 +227,7 @@ func (n *Node) Run(ctx context.Context) error {
 	helpers.Go(func() { transport.run(inside) })
 	helpers.Go(func() { transport.leadAlone(inside, r, conf.LocalID) })
 	helpers.Go(func() { n.tell(inside, r, transport) })
+	helpers.Go(func() { n.investigate(inside) })
 	err = n.lead(ctx, r)
 	n.end.Do(func() { close(n.gone) })
 	n.refuseQueued()
