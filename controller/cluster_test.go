@@ -181,7 +181,7 @@ func TestALeaderThatIsCutOffDropsWhatItHadAlone(t *testing.T) {
 		old := q.active()
 		old.isolate()
 		for range 5 {
-			data, err := encodeCommand(0, nil)
+			data, err := command{}.encode()
 			if err != nil {
 				t.Fatal(err)
 			}

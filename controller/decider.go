@@ -287,7 +287,7 @@ func (d *decider) fence(r *round) {
 // commit proposes facts and waits until they are part of the image, or this is no longer
 // the leader.
 func (d *decider) commit(ctx context.Context, base *metadata.Image, changes []metadata.Change) error {
-	data, err := encodeCommand(base.Index(), changes)
+	data, err := command{stamp: base.Index(), claim: d.n.fsm.claim.Swap(nil), changes: changes}.encode()
 	if err != nil {
 		return err
 	}

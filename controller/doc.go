@@ -31,6 +31,8 @@
 // read was durable: damage there is corruption, damage above it a torn tail (R16).
 //
 //	data of a command = version (1), uvarint stamp, facts as metadata.EncodeChanges gives them
+//	                  | version (2), uvarint stamp, uvarint index, 8 bytes digest, facts
+//	digest            = the first bytes of SHA-256 of the image at that index, as a snapshot holds it
 //	snapshot          = magic, length and bytes of raft's meta, the image, size, CRC-32C
 //	vote              = magic, CRC-32C, key and value pairs
 //
@@ -68,12 +70,14 @@
 //	    20 ms apart without a heartbeat between them (R19); a new controller dials all at once.
 //	C9  a leader that hears no majority for 100 ms gives up; the others elect another within a
 //	    second (R18 leaves them 1.9 s).
+//	C10 every 1024 entries the leader's next entry tells what its image came to; a voter whose
+//	    own came to something else stops (R17).
 //
 // While there is one voter it leads at once (transport.leadAlone).
 //
 // Goroutines: raft's own; Run's, which is the decider's; one that passes on what other
 // voters ask; one that proves leadership to whoever waits for it (tell); one that receives suspects, and one per suspect
-// that is being dialed; one per question
+// that is being dialed; one that takes digests of images (audit); one per question
 // raft has not answered yet. Run waits for all of them, but not for those that hang in the
 // kernel with a disk. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window),
 // stable.mu, stream.mu, transport.mu, asking.mu; nothing waits under any of them, and none

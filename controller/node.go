@@ -228,6 +228,7 @@ func (n *Node) Run(ctx context.Context) error {
 	helpers.Go(func() { transport.leadAlone(inside, r, conf.LocalID) })
 	helpers.Go(func() { n.tell(inside, r, transport) })
 	helpers.Go(func() { n.investigate(inside) })
+	helpers.Go(func() { n.audit(inside) })
 	err = n.lead(ctx, r)
 	n.end.Do(func() { close(n.gone) })
 	n.refuseQueued()

@@ -32,9 +32,10 @@ type member struct {
 	cfg  Config
 	disk *vfs.Mem
 
-	node *running // nil while it is down; of the test's goroutine
-	live *Node    // the same, for the network; under q.mu
-	cut  bool     // nothing it sends arrives, nothing reaches it; under q.mu
+	every uint64   // entries between two audits; 0: as it is
+	node  *running // nil while it is down; of the test's goroutine
+	live  *Node    // the same, for the network; under q.mu
+	cut   bool     // nothing it sends arrives, nothing reaches it; under q.mu
 }
 
 // newQuorum makes n members that are not started. With founders they name each other.
@@ -73,6 +74,9 @@ func (m *member) start() {
 	n, err := Open(m.cfg)
 	if err != nil {
 		m.q.t.Fatalf("node %d: %v", m.id, err)
+	}
+	if m.every > 0 {
+		n.fsm.every = m.every
 	}
 	m.q.set(func() { m.live, m.cut = n, false })
 	m.node = run(m.q.t, n)
