@@ -51,6 +51,7 @@ type node struct {
 
 	// guarded by cluster.mu
 	dead     bool
+	fetches  int
 	applied  uint64
 	sessions map[[2]int]map[PartitionID]FetchPosition // by follower and lane
 }
@@ -284,6 +285,7 @@ func (n *node) Fetch(ctx context.Context, leader metadata.NodeID, r *FetchReques
 		return nil, err
 	}
 	n.c.mu.Lock()
+	n.fetches++
 	l := n.c.nodes[leader]
 	if l.dead {
 		n.c.mu.Unlock()
@@ -528,13 +530,22 @@ func TestAnotherReplicaTakesOverWithEverythingAcknowledged(t *testing.T) {
 	})
 }
 
-func TestAnIdleClusterFetchesOnlyWhenAWaitIsOver(t *testing.T) {
+func TestAParkedFetchCostsNothingAndIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, 2)
 		c.create(1, true)
 		c.whole()
-		p := c.leader()
-		began := time.Now()
+		fetches := func() int {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.nodes[1].fetches + c.nodes[2].fetches
+		}
+		before := fetches()
+		<-time.After(30 * time.Second) // 100 waits
+		if n := fetches() - before; n > 101 {
+			t.Errorf("%d fetches in 30 s of nothing", n)
+		}
+		p, began := c.leader(), time.Now()
 		if a := produce(p, -1, batch(1, "a")); wait(p, a) != nil {
 			t.Fatal(a.Err)
 		}
