@@ -1,9 +1,11 @@
 package controller
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -318,5 +320,44 @@ func TestABrokerThatIsBeingFencedIsNotAnsweredBesideTheQueue(t *testing.T) {
 	n.setFencing([]metadata.NodeID{2})
 	if _, beside, _ := n.heartbeatBeside(req); beside {
 		t.Fatal("answered while its fencing is under way")
+	}
+}
+
+// raft would go on sending and answering heartbeats while a disk hangs: the node must end,
+// the leader as well as a follower, and the others go on (R17).
+func TestADiskThatHangsTakesOneVoterAway(t *testing.T) {
+	for _, leads := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			var hangs atomic.Int32
+			hangs.Store(-1)
+			q := newQuorum(t, 3)
+			for _, m := range q.members {
+				m.fault = func(op vfs.Op) (v vfs.Verdict) {
+					if hangs.Load() == int32(m.id) && op.Kind == vfs.OpSync {
+						v.Stuck = release
+					}
+					return v
+				}
+			}
+			q.start()
+			defer q.stop()
+			taken := q.some(3)
+			sick := q.active()
+			if !leads {
+				sick = q.others(sick)[0]
+			}
+			hangs.Store(int32(sick.id))
+			began := time.Now()
+			taken = append(taken, q.some(3)...)
+			if err := <-sick.node.done; !errors.Is(err, ErrDiskStalled) || time.Since(began) > 6*time.Second {
+				t.Fatal(err, time.Since(began))
+			}
+			sick.node = nil
+			q.set(func() { sick.live = nil })
+			taken = append(taken, q.some(3)...)
+			unique(t, taken)
+			close(release)
+		})
 	}
 }

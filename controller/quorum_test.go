@@ -32,10 +32,11 @@ type member struct {
 	cfg  Config
 	disk *vfs.Mem
 
-	every uint64   // entries between two audits; 0: as it is
-	node  *running // nil while it is down; of the test's goroutine
-	live  *Node    // the same, for the network; under q.mu
-	cut   bool     // nothing it sends arrives, nothing reaches it; under q.mu
+	every uint64                   // entries between two audits; 0: as it is
+	fault func(vfs.Op) vfs.Verdict // what its disk does; nil: it works
+	node  *running                 // nil while it is down; of the test's goroutine
+	live  *Node                    // the same, for the network; under q.mu
+	cut   bool                     // nothing it sends arrives, nothing reaches it; under q.mu
 }
 
 // newQuorum makes n members that are not started. With founders they name each other.
@@ -71,6 +72,9 @@ func (q *quorum) stop() {
 func (m *member) start() {
 	m.q.t.Helper()
 	m.cfg.FS, m.cfg.Dial, m.cfg.Greet = m.disk, m.dial, m.greet
+	if m.fault != nil {
+		m.cfg.FS = vfs.NewFault(m.disk, m.fault)
+	}
 	n, err := Open(m.cfg)
 	if err != nil {
 		m.q.t.Fatalf("node %d: %v", m.id, err)
