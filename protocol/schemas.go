@@ -103,6 +103,24 @@ var schemas = compileAll(map[Key]string{
 	AlterClientQuotas: `
 		Entries:[ Entity:[ Type:string  Name:string? ]  Ops:[ Key:string  Value:float64  Remove:bool ] ]
 		ValidateOnly:bool`,
+	AlterPartition: `
+		BrokerID:int32  BrokerEpoch:int64
+		Topics:[ Topic:string/0-1  TopicID:uuid/2+
+			Partitions:[ Partition:int32  LeaderEpoch:int32  NewISR:[int32]/0-2
+				NewEpochISR:[ BrokerID:int32  BrokerEpoch:int64 ]/3+
+				LeaderRecoveryState:int8/1+  PartitionEpoch:int32 ] ]`,
+	Envelope: `
+		RequestData:bytes  RequestPrincipal:bytes?  ClientHostAddress:bytes`,
+	BrokerRegistration: `
+		BrokerID:int32  ClusterID:string  IncarnationID:uuid
+		Listeners:[ Name:string  Host:string  Port:uint16  SecurityProtocol:int16 ]
+		Features:[ Name:string  MinSupportedVersion:int16  MaxSupportedVersion:int16 ]
+		Rack:string?  IsMigratingZkBroker:bool/1+  LogDirs:[uuid]/2+  PreviousBrokerEpoch:int64/3+`,
+	BrokerHeartbeat: `
+		BrokerID:int32  BrokerEpoch:int64  CurrentMetadataOffset:int64  WantFence:bool  WantShutdown:bool
+		OfflineLogDirs:[uuid]#0  CordonedLogDirs:[uuid]#1`,
+	AllocateProducerIDs: `
+		BrokerID:int32  BrokerEpoch:int64`,
 	DescribeCluster: `
 		IncludeClusterAuthorizedOperations:bool  EndpointType:int8/1+  IncludeFencedBrokers:bool/2+`,
 	DescribeProducers: `

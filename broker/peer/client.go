@@ -24,7 +24,7 @@ const (
 	writeTimeout   = 10 * time.Second
 	askTimeout     = 30 * time.Second // of requests without a deadline
 	backoffMin     = 20 * time.Millisecond
-	backoffMax     = time.Second
+	backoffMax     = 500 * time.Millisecond
 	retireAfter    = 5 * time.Minute
 )
 
@@ -38,7 +38,9 @@ type Client struct {
 
 	mu      sync.Mutex
 	conn    *connection
-	attempt *attempt // wanted or under way; nil: none
+	attempt *attempt  // wanted or under way; nil: none
+	failed  error     // of the last attempt; nil: it worked
+	rest    time.Time // not dialed again before
 	retired bool
 }
 
@@ -63,6 +65,11 @@ func (c *Client) connection(ctx context.Context) (*connection, error) {
 	if conn := c.conn; conn != nil && !conn.isBroken() {
 		c.mu.Unlock()
 		return conn, nil
+	}
+	if c.attempt == nil && c.failed != nil && time.Now().Before(c.rest) {
+		err := c.failed
+		c.mu.Unlock()
+		return nil, err // who asks may have somebody else to ask
 	}
 	if c.attempt == nil {
 		c.attempt = &attempt{done: make(chan struct{})}
@@ -123,19 +130,16 @@ func (c *Client) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if !sleep(ctx, wait) {
-			return
-		}
 		conn, err := c.connect(ctx)
 		if err != nil {
 			wait = min(max(2*wait, backoffMin), backoffMax)
 			c.pool.failures.Add(1)
 			c.pool.cfg.Log.Debug("no connection", zap.String("peer", c.addr), zap.Error(err))
-			c.settle(nil, fmt.Errorf("connect to %s: %w", c.addr, err))
+			c.settle(nil, fmt.Errorf("connect to %s: %w", c.addr, err), wait)
 			continue
 		}
 		wait = 0
-		c.settle(conn, nil)
+		c.settle(conn, nil, 0)
 		err = conn.run(ctx)
 		if ctx.Err() == nil {
 			c.pool.cfg.Log.Info("connection to a peer ended", zap.String("peer", c.addr), zap.Error(err))
@@ -147,10 +151,10 @@ func (c *Client) run(ctx context.Context) {
 }
 
 // settle tells those who wait for a connection how it went.
-func (c *Client) settle(conn *connection, err error) {
+func (c *Client) settle(conn *connection, err error, rest time.Duration) {
 	c.mu.Lock()
 	a := c.attempt
-	c.conn, c.attempt = conn, nil
+	c.conn, c.attempt, c.failed, c.rest = conn, nil, err, time.Now().Add(rest)
 	c.mu.Unlock()
 	if a != nil {
 		a.conn, a.err = conn, err
@@ -199,20 +203,6 @@ func (v versions) settleOn(r kmsg.Request) (int16, error) {
 		return 0, fmt.Errorf("%s version %d is no longer served there", kmsg.NameForKey(r.Key()), want)
 	}
 	return min(want, served.highest), nil
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // dialer is the shape of net.Dialer.DialContext.

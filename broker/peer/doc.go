@@ -8,7 +8,7 @@
 //	bytes of an answer:  | length int32 | correlation int32 | … | body |        8 <= length <= MaxAnswer
 //
 // A Client is one connection that comes back: it is dialed when somebody asks, again after it broke, and not sooner than
-// its back-off allows. Requests on it are pipelined and answered in order, as Kafka's protocol has it; therefore what may
+// its back-off allows: until then requests fail at once. Requests on it are pipelined and answered in order, as Kafka's protocol has it; therefore what may
 // be parked at the other end never shares a connection with anything else. Purposes keep them apart: control never parks,
 // the metadata feed and every fetcher have connections of their own, forwarded requests take turns on a few.
 //
