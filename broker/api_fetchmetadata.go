@@ -57,6 +57,15 @@ var ownDecoder = func() cbor.DecMode {
 	return m
 }()
 
+// feedDecoder takes what the active controller says: as many entries as its ring holds.
+var feedDecoder = func() cbor.DecMode {
+	m, err := cbor.DecOptions{MaxNestedLevels: 8, MaxArrayElements: 1 << 16, MaxMapPairs: 16, TagsMd: cbor.TagsForbidden}.DecMode()
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return m
+}()
+
 // ownReply is the answer to one of our own keys.
 type ownReply struct {
 	s      *session
@@ -113,10 +122,10 @@ func (s *session) startOwn(body []byte) error {
 // fetchMetadata answers from the active controller of this process.
 func (b *Broker) fetchMetadata(ctx context.Context, q *feedRequest) feedResponse {
 	switch {
-	case q.ClusterID != b.cluster:
-		return feedResponse{Code: kerr.InconsistentClusterID.Code}
-	case !b.controller.Active():
+	case !b.isActive():
 		return feedResponse{Code: kerr.NotController.Code}
+	case q.ClusterID != "" && q.ClusterID != b.controller.Image().ClusterID(): // bad input 123
+		return feedResponse{Code: kerr.InconsistentClusterID.Code}
 	}
 	wait := min(max(time.Duration(q.MaxWaitMillis)*time.Millisecond, 0), feedWait)
 	feed, err := b.controller.Changes(ctx, q.FromIndex, wait)

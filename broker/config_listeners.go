@@ -81,10 +81,7 @@ func (c *Config) protocols() map[string]string {
 
 // withInternal marks the internal listener, or adds one; it is the last.
 func (c *Config) withInternal(in []ListenerConfig, refuse func(key, reason, advice string)) []ListenerConfig {
-	names := c.controllerListeners
-	if names == nil {
-		names = []string{"CONTROLLER"}
-	}
+	names := c.controllerNames()
 	internal := -1
 	for i := range in {
 		in[i].Kind = protocol.Client
@@ -105,6 +102,14 @@ func (c *Config) withInternal(in []ListenerConfig, refuse func(key, reason, advi
 		refuse("inter.broker.listener.name", "there is no listener of this name", "add it to listeners")
 	}
 	return in
+}
+
+// controllerNames are the names a controller's listener may have.
+func (c *Config) controllerNames() []string {
+	if c.controllerListeners == nil {
+		return []string{"CONTROLLER"}
+	}
+	return c.controllerListeners
 }
 
 // amongBrokers names the listener at which other brokers fetch from this one.

@@ -53,7 +53,7 @@ func TestMetadataFeedLeadsToTheBrokersOwnImage(t *testing.T) {
 	img := metadata.Empty()
 	for img.Index() < n.b.image().Index() {
 		var got feedResponse
-		n.internal(t, protocol.FetchMetadata, feedRequest{ClusterID: n.b.cluster, FromIndex: img.Index(), MaxWaitMillis: 1000}, &got)
+		n.internal(t, protocol.FetchMetadata, feedRequest{ClusterID: n.b.clusterID(), FromIndex: img.Index(), MaxWaitMillis: 1000}, &got)
 		if got.Code != 0 {
 			t.Fatal(kerr.ErrorForCode(got.Code))
 		}
@@ -74,7 +74,7 @@ func TestMetadataFeedLeadsToTheBrokersOwnImage(t *testing.T) {
 			}
 		}
 	}
-	if img.Topic("fed") == nil || len(img.Topic("fed").Partitions) != 3 || img.ClusterID() != n.b.cluster {
+	if img.Topic("fed") == nil || len(img.Topic("fed").Partitions) != 3 || img.ClusterID() != n.b.clusterID() {
 		t.Errorf("the feed leads to an image without the topic: %+v", img.Topic("fed"))
 	}
 	var foreign feedResponse

@@ -39,7 +39,7 @@ var errClose = errors.New("connection closed by protocol")
 // Burst serves complete frames in order. Produce requests are staged and appended together at the end of the
 // burst or before the first request of another kind, so that order holds (B1).
 func (s *session) Burst(frames [][]byte) error {
-	if !s.admitted {
+	if !s.admitted && !s.l.internal() { // nodes need each other to become ready
 		select {
 		case <-s.b.ready:
 			s.admitted = true
