@@ -43,6 +43,8 @@ func (b *Broker) dispatchTable() map[int16]*api {
 		47:             blocking(b.offsetDelete),
 		48:             inline(b.describeClientQuotas),
 		49:             decided(b.alterClientQuotas),
+		55:             decided(b.describeQuorum),
+		56:             blocking(b.alterPartition),
 		58:             blocking(b.envelope),
 		60:             inline(b.describeCluster),
 		61:             inline(b.describeProducers),
@@ -51,5 +53,7 @@ func (b *Broker) dispatchTable() map[int16]*api {
 		67:             blocking(b.allocateProducerIDs),
 		74:             inline(b.listConfigResources),
 		75:             inline(b.describeTopicPartitions),
+		80:             decided(b.addRaftVoter),
+		81:             decided(b.removeRaftVoter),
 	}
 }

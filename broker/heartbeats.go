@@ -28,7 +28,7 @@ func (b *Broker) beat(ctx context.Context) error {
 		}
 		return err
 	}
-	for {
+	for said := ""; ; {
 		reply, err := b.sendHeartbeat(ctx, false)
 		if ctx.Err() != nil {
 			return nil
@@ -39,13 +39,19 @@ func (b *Broker) beat(ctx context.Context) error {
 			// Another process registered under this id, or an operator removed it.
 			return fmt.Errorf("%w: this broker's registration is no longer valid: %w", ErrConfig, err)
 		case err != nil:
-			b.log.Warn("heartbeat", zap.Error(err))
+			if text := err.Error(); text != said { // a line for each reason, not for each try
+				said = text
+				b.log.Warn("heartbeat", zap.Error(err))
+			}
 			wait = min(wait, 5*retryPause)
 		case reply.IsFenced:
 			wait = time.Millisecond // not yet unfenced: our metadata is catching up
 			if !b.cfg.IsLone() {
 				wait = retryPause
 			}
+		}
+		if err == nil {
+			said = ""
 		}
 		if !sleep(ctx, wait) {
 			return nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cordwood/controller"
+	"cordwood/metadata"
 	"cordwood/protocol"
 )
 
@@ -181,6 +182,15 @@ func (b *Broker) unready() bool {
 	return self == nil || self.Fenced || self.Epoch != b.epoch.Load()
 }
 
+// voterIDs are the first members of the quorum, where the configuration names them.
+func (b *Broker) voterIDs() []metadata.NodeID {
+	var out []metadata.NodeID
+	for _, v := range b.cfg.Voters {
+		out = append(out, v.ID)
+	}
+	return out
+}
+
 // openController opens the controller's log under the first data directory.
 func (b *Broker) openController() (err error) {
 	if !b.cfg.IsController() {
@@ -190,6 +200,7 @@ func (b *Broker) openController() (err error) {
 		NodeID: b.cfg.NodeID, ClusterID: b.clusterID(), Dir: filepath.Join(b.dirs[0].path, "raft"),
 		DirID: b.dirs[0].id, FS: b.cfg.FS, Log: b.log.Named("controller"), Rules: b.rules(),
 		SessionTimeout: b.cfg.SessionTimeout, DiskStall: b.cfg.DiskStall,
+		Voters: b.voterIDs(), Expect: b.cfg.expect(), Greet: b.greet, Dial: b.dialRaft,
 	})
 	if errors.Is(err, controller.ErrForeign) {
 		return fmt.Errorf("%w: log.dirs: %w", ErrConfig, err)

@@ -101,6 +101,11 @@ func (b *Broker) controllerAddrs() []string {
 			out = append(out, addr)
 		}
 	}
+	if b.controller != nil {
+		if id := b.controller.Leader(); id >= 0 && id != b.cfg.NodeID {
+			add(b.controllerAddr(id))
+		}
+	}
 	b.controllers.mu.Lock()
 	add(b.controllers.last)
 	b.controllers.mu.Unlock()

@@ -103,7 +103,7 @@ func (s *session) start(body []byte, size int) error {
 	switch s.header.Key {
 	case keyFetch:
 		return s.startFetch(body)
-	case int16(protocol.RaftStream), int16(protocol.FetchMetadata):
+	case int16(protocol.RaftStream), int16(protocol.FetchMetadata), int16(protocol.Hello):
 		return s.startOwn(body)
 	default:
 		return s.startPlain(body)

@@ -41,6 +41,7 @@ const (
 	OffsetDelete                Key = 47
 	DescribeClientQuotas        Key = 48
 	AlterClientQuotas           Key = 49
+	DescribeQuorum              Key = 55
 	AlterPartition              Key = 56
 	Envelope                    Key = 58
 	DescribeCluster             Key = 60
@@ -50,6 +51,8 @@ const (
 	AllocateProducerIDs         Key = 67
 	ListConfigResources         Key = 74
 	DescribeTopicPartitions     Key = 75
+	AddRaftVoter                Key = 80
+	RemoveRaftVoter             Key = 81
 
 	RaftStream    Key = 20000 // after its answer the connection is raft's byte stream
 	FetchMetadata Key = 20001 // the metadata feed
@@ -127,6 +130,7 @@ var table = []API{
 	row(OffsetDelete, "OffsetDelete", 0, 0, -1, FrameAdmin),
 	row(DescribeClientQuotas, "DescribeClientQuotas", 0, 1, 1, FrameAdmin),
 	row(AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, FrameAdmin),
+	row(DescribeQuorum, "DescribeQuorum", 0, 2, 0, FrameSmall),
 	row(AlterPartition, "AlterPartition", 3, 3, 0, FrameAdmin),
 	row(Envelope, "Envelope", 0, 0, 0, FrameAdmin),
 	row(DescribeCluster, "DescribeCluster", 0, 2, 0, FrameAdmin),
@@ -136,6 +140,8 @@ var table = []API{
 	row(AllocateProducerIDs, "AllocateProducerIds", 0, 0, 0, FrameSmall),
 	row(ListConfigResources, "ListConfigResources", 0, 1, 0, FrameAdmin),
 	row(DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, FrameAdmin),
+	row(AddRaftVoter, "AddRaftVoter", 0, 1, 0, FrameSmall),
+	row(RemoveRaftVoter, "RemoveRaftVoter", 0, 0, 0, FrameSmall),
 
 	row(RaftStream, "RaftStream", 0, 0, -1, FrameSmall),
 	row(FetchMetadata, "FetchMetadata", 0, 0, -1, FrameSmall),
@@ -161,7 +167,7 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 const (
 	firstOwn  = RaftStream
 	lastOwn   = Hello
-	lastKafka = DescribeTopicPartitions
+	lastKafka = RemoveRaftVoter
 )
 
 // index makes Lookup two comparisons and a load.

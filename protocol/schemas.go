@@ -103,6 +103,8 @@ var schemas = compileAll(map[Key]string{
 	AlterClientQuotas: `
 		Entries:[ Entity:[ Type:string  Name:string? ]  Ops:[ Key:string  Value:float64  Remove:bool ] ]
 		ValidateOnly:bool`,
+	DescribeQuorum: `
+		Topics:[ Topic:string  Partitions:[ Partition:int32 ] ]`,
 	AlterPartition: `
 		BrokerID:int32  BrokerEpoch:int64
 		Topics:[ Topic:string/0-1  TopicID:uuid/2+
@@ -127,6 +129,11 @@ var schemas = compileAll(map[Key]string{
 		Topics:[ Topic:string  Partitions:[int32] ]`,
 	ListConfigResources: `
 		ResourceTypes:[int8]/1+`,
+	AddRaftVoter: `
+		ClusterID:string?  TimeoutMillis:int32  VoterID:int32  VoterDirectoryID:uuid
+		Listeners:[ Name:string  Host:string  Port:uint16 ]  AckWhenCommitted:bool/1+`,
+	RemoveRaftVoter: `
+		ClusterID:string?  VoterID:int32  VoterDirectoryID:uuid`,
 	DescribeTopicPartitions: `
 		Topics:[ Topic:string ]  ResponsePartitionLimit:int32  Cursor:{ Topic:string  Partition:int32 }?`,
 })

@@ -142,7 +142,7 @@ func (c *Client) run(ctx context.Context) {
 		c.settle(conn, nil, 0)
 		err = conn.run(ctx)
 		if ctx.Err() == nil {
-			c.pool.cfg.Log.Info("connection to a peer ended", zap.String("peer", c.addr), zap.Error(err))
+			c.pool.cfg.Log.Debug("connection to a peer ended", zap.String("peer", c.addr), zap.Error(err))
 			if lost := c.pool.cfg.Lost; lost != nil {
 				lost(c.addr)
 			}
