@@ -151,6 +151,9 @@ func (b *Broker) openPartitions() error {
 		Defaults: b.cfg.Topic, JournalLimit: journalLimit, RecoveryThreads: b.cfg.RecoveryThreads, DiskStall: b.cfg.DiskStall,
 		CheckpointInterval: b.cfg.CheckpointInterval, RetentionInterval: b.cfg.RetentionCheck, InitialDelay: b.cfg.InitialTaskDelay,
 		Progress: b.recovering(), DirFailed: b.dirFailed,
+		Link: &replicaLink{b: b, sessions: map[laneKey]fetchLane{}}, MaxLag: b.cfg.ReplicaLag, FetchWait: b.cfg.ReplicaFetch.WaitMax,
+		FetchMinBytes: b.cfg.ReplicaFetch.MinBytes, FetchBytes: b.cfg.ReplicaFetch.MaxBytes,
+		FetchResponseBytes: b.cfg.ReplicaFetch.ResponseBytes, FetchBackoff: b.cfg.ReplicaFetch.Backoff,
 	})
 	if err != nil {
 		var locked *vfs.LockedError

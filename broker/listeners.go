@@ -23,6 +23,11 @@ type boundListener struct {
 
 func (l *boundListener) internal() bool { return l.kind&protocol.Internal != 0 }
 
+// servesBrokers reports whether followers may fetch here.
+func (l *boundListener) servesBrokers() bool {
+	return l.internal() || l.cfg.Name == l.b.cfg.amongBrokers()
+}
+
 // Open makes the session of a new connection.
 func (l *boundListener) Open(c *listener.Conn) listener.Session {
 	l.b.metrics.connectionOpened()
