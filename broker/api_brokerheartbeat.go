@@ -29,6 +29,9 @@ func (b *Broker) brokerHeartbeat(ctx context.Context, r *request) (kmsg.Response
 		resp.ErrorCode = codeOf(err)
 		return resp, nil
 	}
+	if r.s != nil {
+		r.s.beats.Store(int64(q.BrokerID) + 1)
+	}
 	resp.IsCaughtUp, resp.IsFenced, resp.ShouldShutdown = reply.CaughtUp, reply.Fenced, reply.ShouldShutDown
 	return resp, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cordwood/broker/listener"
+	"cordwood/metadata"
 	"cordwood/protocol"
 	"cordwood/protocol/record"
 )
@@ -25,13 +26,19 @@ type session struct {
 	admitted  bool         // the broker was ready once
 	limits    *clientQuota // of the last request's client, while quotas are set
 
+	beats atomic.Int64 // node id and 1 of the broker whose heartbeats came here; 0: none did
 	muted atomic.Int64 // time since the broker's start until which a quota mutes the connection; 0: it does not
 
 	// set once by ApiVersions (KIP-511), read by the log only
 	software string
 }
 
-func (s *session) Close() { s.b.metrics.connectionClosed() }
+func (s *session) Close() {
+	s.b.metrics.connectionClosed()
+	if id := s.beats.Load(); id != 0 && s.b.isActive() {
+		s.b.controller.Suspect(metadata.NodeID(id - 1)) // R19
+	}
+}
 
 // errClose ends a connection without an answer (trap 2); its text is the reason in the log.
 var errClose = errors.New("connection closed by protocol")
