@@ -40,6 +40,26 @@ func startSplit(t *testing.T, brokers int) *split {
 	return s
 }
 
+func createRequest(name string, partitions int32, factor int16, millis int32) *kmsg.CreateTopicsRequest {
+	q := kmsg.NewPtrCreateTopicsRequest()
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitions, factor
+	q.Topics, q.TimeoutMillis = append(q.Topics, t), millis
+	return q
+}
+
+// create makes a topic with a replica on every broker and waits until all of them have it.
+func (s *split) create(t *testing.T, name string, partitions int32) {
+	t.Helper()
+	answer, err := s.client(0).Broker(1).Request(testContext(t), createRequest(name, partitions, int16(len(s.brokers)), 10_000))
+	if err != nil || answer.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode != 0 {
+		t.Fatal(answer, err)
+	}
+	for _, n := range s.brokers {
+		eventually(t, func() bool { return n.b.image().Topic(name) != nil })
+	}
+}
+
 // client knows one broker; it learns of the others from it.
 func (s *split) client(i int, opts ...kgo.Opt) *kgo.Client { return s.brokers[i].client(opts...) }
 
@@ -48,8 +68,9 @@ func TestAnyBrokerTakesWhatTheControllerDecides(t *testing.T) {
 	ctx := testContext(t)
 	for i, n := range s.brokers {
 		name := fmt.Sprintf("by-%d", i)
-		if _, err := kadm.NewClient(s.client(i)).CreateTopic(ctx, 2, 2, nil, name); err != nil {
-			t.Fatal(err)
+		answer, err := s.client(i).Broker(i+1).Request(ctx, createRequest(name, 2, 2, 10_000))
+		if err != nil || answer.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode != 0 {
+			t.Fatal(answer, err)
 		}
 		if n.b.image().Topic(name) == nil {
 			t.Errorf("%s was answered before broker %d had it", name, i+1)
@@ -82,9 +103,7 @@ func TestAGroupAndItsOffsetsMoveWithTheirPartition(t *testing.T) {
 	ctx := testContext(t)
 	const count = 300
 	cl := s.client(0, kgo.DefaultProduceTopic("t"))
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 3, 2, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
+	s.create(t, "t", 3)
 	for i := range count {
 		cl.Produce(ctx, kgo.StringRecord(fmt.Sprint(i)), func(_ *kgo.Record, err error) {
 			if err != nil {
@@ -122,15 +141,9 @@ func TestWithoutAControllerClientsAreToldOfTheirTimeoutAndLeadersStop(t *testing
 	s := startSplit(t, 2)
 	ctx := testContext(t)
 	cl := s.client(0)
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 1, 2, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
+	s.create(t, "t", 1)
 	s.controller.close()
-	q := kmsg.NewPtrCreateTopicsRequest()
-	topic := kmsg.NewCreateTopicsRequestTopic()
-	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = "late", 1, 1
-	q.Topics, q.TimeoutMillis = append(q.Topics, topic), 300
-	answer, err := cl.Broker(1).Request(ctx, q)
+	answer, err := cl.Broker(1).Request(ctx, createRequest("late", 1, 1, 300))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,13 +178,9 @@ func latestOffset(ctx context.Context, t *testing.T, b *kgo.Broker, topic string
 
 func TestARefusalNamesTheLeader(t *testing.T) {
 	s := startSplit(t, 2)
-	ctx := testContext(t)
-	if _, err := kadm.NewClient(s.client(0)).CreateTopic(ctx, 1, 2, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
+	s.create(t, "t", 1)
 	record := s.brokers[0].b.image().Topic("t").Partitions[0]
 	follower := s.brokers[2-record.Leader] // ids are 1 and 2
-	eventually(t, func() bool { return follower.b.image().Topic("t") != nil })
 	q := kmsg.NewPtrFetchRequest()
 	q.Version, q.ReplicaID, q.MaxBytes = 18, -1, 1<<20
 	ft, fp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
@@ -185,5 +194,35 @@ func TestARefusalNamesTheLeader(t *testing.T) {
 	if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != int32(record.Leader) || p.CurrentLeader.LeaderEpoch != record.LeaderEpoch ||
 		len(answer.Brokers) != 1 || answer.Brokers[0].NodeID != int32(record.Leader) {
 		t.Errorf("%+v, nodes %+v", p, answer.Brokers)
+	}
+}
+
+// Bad input 115 where clients and brokers share a listener: what only says it is a follower's fetch moves nothing.
+func TestAFetchThatOnlySaysItIsAFollowersIsRefused(t *testing.T) {
+	s := startSplit(t, 2)
+	s.create(t, "t", 1)
+	record := s.brokers[0].b.image().Topic("t").Partitions[0]
+	leader := s.brokers[record.Leader-1]
+	follower := leader.b.image().Broker(3 - record.Leader)
+	for name, c := range map[string]struct {
+		replica metadata.NodeID
+		epoch   int64
+		want    *kerr.Error
+	}{
+		"no broker epoch":           {follower.ID, -1, kerr.StaleBrokerEpoch},
+		"the epoch of an old life":  {follower.ID, follower.Epoch - 1, kerr.StaleBrokerEpoch},
+		"a broker without replicas": {7, 1, kerr.UnknownLeaderEpoch},
+	} {
+		q := kmsg.NewPtrFetchRequest()
+		q.Version, q.MaxBytes = 18, 1<<20
+		q.ReplicaState.ID, q.ReplicaState.Epoch = int32(c.replica), c.epoch
+		ft, fp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+		ft.TopicID, fp.CurrentLeaderEpoch, fp.FetchOffset, fp.LastFetchedEpoch, fp.PartitionMaxBytes = leader.b.image().Topic("t").ID, record.LeaderEpoch, 0, -1, 1<<20
+		ft.Partitions = append(ft.Partitions, fp)
+		q.Topics = append(q.Topics, ft)
+		got := leader.raw(t).ask(q).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+		if got.ErrorCode != c.want.Code || len(got.RecordBatches) > 0 {
+			t.Errorf("%s: %v, want %v", name, kerr.ErrorForCode(got.ErrorCode), c.want)
+		}
 	}
 }

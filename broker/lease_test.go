@@ -28,8 +28,8 @@ func imageOf(t *testing.T, ids ...metadata.NodeID) *metadata.Image {
 	return img
 }
 
-// Z36: a process that was stopped finds that its lease is over by looking at the clock, not by a timer.
-func TestALeaderWithoutAnAnsweredHeartbeatStopsBeforeItsSessionIsOver(t *testing.T) {
+// A process that was stopped finds that its lease is over by looking at the clock, not by a timer.
+func TestZ36ALeaderWithoutAnAnsweredHeartbeatStopsBeforeItsSessionIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const session = 3 * time.Second
 		l := newLease(LeaseStrict, session)

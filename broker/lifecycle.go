@@ -119,7 +119,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	return errors.Join(failure, err)
 }
 
-// stop ends the rooms from the top floor down; the logs are closed when nothing appends any more (R2, B5).
+// stop ends the rooms from the top floor down; the logs are closed when nothing appends any more (R2, B7).
 func (b *Broker) stop(clean bool, serve, bg, groups, heart, feed, logs, ctrl *room) error {
 	b.stopping.Store(true)
 	b.drain(protocol.Client)
