@@ -21,10 +21,14 @@ func (b *Broker) brokerHeartbeat(ctx context.Context, r *request) (kmsg.Response
 		resp.ErrorCode = kerr.NotController.Code
 		return resp, nil
 	}
-	reply, err := b.controller.Heartbeat(ctx, decide.HeartbeatRequest{
+	req := decide.HeartbeatRequest{
 		ID: metadata.NodeID(q.BrokerID), Epoch: q.BrokerEpoch, MetadataIndex: uint64(max(q.CurrentMetadataOffset, 0)),
 		WantFence: q.WantFence, WantShutdown: q.WantShutdown,
-	})
+	}
+	for _, d := range q.OfflineLogDirs {
+		req.OfflineDirs = append(req.OfflineDirs, d)
+	}
+	reply, err := b.controller.Heartbeat(ctx, req)
 	if err != nil {
 		resp.ErrorCode = codeOf(err)
 		return resp, nil

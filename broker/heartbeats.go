@@ -69,6 +69,11 @@ func (b *Broker) sendHeartbeat(ctx context.Context, leaving bool) (*kmsg.BrokerH
 	q.Version = 2
 	q.BrokerID, q.BrokerEpoch, q.CurrentMetadataOffset = int32(b.cfg.NodeID), b.epoch.Load(), int64(b.image().Index())
 	q.WantShutdown = leaving
+	for _, d := range b.partitions.Directories() {
+		if d.Err != nil { // others take over what was on it (R16)
+			q.OfflineLogDirs = append(q.OfflineLogDirs, d.ID)
+		}
+	}
 	sent := time.Now()
 	answer, err := b.toController(ctx, q)
 	if err == nil {
