@@ -13,6 +13,8 @@ import (
 
 	"cordwood/metadata"
 	"cordwood/protocol"
+	"cordwood/segment"
+	"cordwood/segment/vfs"
 )
 
 // split is one node that is a controller only and some that are brokers only, in one process.
@@ -93,8 +95,9 @@ func TestAnyBrokerTakesWhatTheControllerDecides(t *testing.T) {
 	if err != nil || quorum.ErrorCode != 0 || quorum.Topics[0].Partitions[0].LeaderID != 100 || len(quorum.Topics[0].Partitions[0].CurrentVoters) != 1 {
 		t.Errorf("quorum %+v, %v", quorum, err)
 	}
-	if meta := s.brokers[0].b.dirs[0].meta; meta.ClusterID != s.controller.b.clusterID() || meta.ClusterID == "" {
-		t.Errorf("meta.properties of a broker: %+v", meta)
+	meta, _, err := segment.ReadMeta(vfs.OS(), s.brokers[0].dir)
+	if err != nil || meta.ClusterID != s.controller.b.clusterID() || meta.ClusterID == "" {
+		t.Errorf("meta.properties of a broker: %+v, %v", meta, err)
 	}
 }
 

@@ -71,9 +71,10 @@ func (b *Broker) learnCluster(id string) error {
 		return fmt.Errorf("%w: the controllers are of cluster %s, the data in log.dirs of %s", ErrConfig, id, known)
 	}
 	for i := range b.dirs {
-		d := &b.dirs[i]
-		d.meta.ClusterID = id
-		if err := segment.WriteMeta(b.cfg.FS, d.path, d.meta); err != nil {
+		d := &b.dirs[i] // read by others meanwhile: what was read at the start stays as it is
+		meta := d.meta
+		meta.ClusterID = id
+		if err := segment.WriteMeta(b.cfg.FS, d.path, meta); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrDisk, d.path, err)
 		}
 	}
