@@ -18,7 +18,7 @@ func (b *Broker) createTopics(ctx context.Context, r *request) (kmsg.Response, e
 	resp := q.ResponseKind().(*kmsg.CreateTopicsResponse)
 	ctx, cancel := adminContext(ctx, q.TimeoutMillis)
 	defer cancel()
-	req := decide.CreateTopicsRequest{ValidateOnly: q.ValidateOnly, Rules: b.rules(), NewID: b.controller.NewTopicID}
+	req := decide.CreateTopicsRequest{ValidateOnly: q.ValidateOnly, Internal: r.isInternal(), Rules: b.rules(), NewID: b.controller.NewTopicID}
 	spent := r.mutations(6)
 	defer spent.tell(&resp.ThrottleMillis)
 	for i := range q.Topics {

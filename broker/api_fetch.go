@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type fetchPart struct {
 	topicID [16]byte
 	index   int32
 	ask     partition.ReadRequest
+	follow  partition.FollowerRequest // instead of ask, from a follower
 	session *sessionPartition
 	err     error // not read at all
 	waiter  partition.Waiter
@@ -52,8 +54,10 @@ type fetchReply struct {
 	sessionID   int32
 	session     *fetchSession
 	full        bool // mention every partition
-	parts       []fetchPart
+	follower    bool // another broker fetches, to replicate
 	told        []protocol.FetchedPartition
+	nodes       []protocol.NodeEndpoint // of the leaders that are told (KIP-951)
+	parts       []fetchPart
 	sent        []int // index in parts of each told partition
 	encoder     protocol.FetchEncoder
 }
@@ -68,8 +72,15 @@ func (s *session) startFetch(body []byte) error {
 		fetchReplies.Put(r)
 		return err
 	}
-	r.s, r.correlation = s, s.header.CorrelationID
-	r.quota, r.busy = s.quota(), 0
+	r.s, r.correlation, r.nodes = s, s.header.CorrelationID, r.nodes[:0]
+	r.follower = r.request.ReplicaID >= 0 && s.l.servesBrokers()
+	if !r.follower && s.l.internal() {
+		fetchReplies.Put(r)
+		return fmt.Errorf("%w: consumers fetch at the listeners for clients", errClose)
+	}
+	if r.quota, r.busy = s.quota(), 0; r.follower {
+		r.quota = nil
+	}
 	r.started, r.parked, r.code, r.session, r.sessionID, r.full = false, false, 0, nil, 0, true
 	r.parts, r.told, r.sent = r.parts[:0], r.told[:0], r.sent[:0]
 	wait := min(max(time.Duration(r.request.MaxWaitMillis)*time.Millisecond, 0), fetchWaitMax)
@@ -97,7 +108,7 @@ func (r *fetchReply) Ready(now time.Time) bool {
 	}
 	r.unpark()
 	limit := r.quota.fetchLimit(min(int(r.request.MaxBytes), r.s.b.cfg.FetchMaxBytes))
-	got, failed := r.readAll(limit)
+	got, failed := r.read(limit)
 	enough := got >= min(int(r.request.MinBytes), limit)
 	if enough || failed || len(r.parts) == 0 || !now.Before(r.deadline) {
 		if r.quota == nil || !r.throttled() {
@@ -121,7 +132,7 @@ func (r *fetchReply) begin(now time.Time) {
 			sessions.end(q.SessionID)
 		}
 		if q.SessionEpoch == fetchEpochInitial && q.Version >= 7 {
-			r.session = sessions.create(q.Version >= 13, now)
+			r.session = sessions.create(q.Version >= 13, r.follower, now)
 		}
 	default:
 		s, err := sessions.use(q.SessionID, q.SessionEpoch, q.Version >= 13, now)
@@ -134,7 +145,8 @@ func (r *fetchReply) begin(now time.Time) {
 	if r.session == nil {
 		for i := range q.Partitions {
 			in := &q.Partitions[i]
-			r.add(in.Topic, in.TopicID, in.Index, in.FetchOffset, in.CurrentLeaderEpoch, in.LastFetchedEpoch, in.MaxBytes)
+			f := r.add(in.Topic, in.TopicID, in.Index, in.FetchOffset, in.CurrentLeaderEpoch, in.LastFetchedEpoch, in.MaxBytes)
+			r.followAs(f, in.LogStart, in.HighWatermark, in.Durable)
 		}
 		return
 	}
@@ -144,7 +156,9 @@ func (r *fetchReply) begin(now time.Time) {
 	r.session.update(q)
 	for e := r.session.order.Front(); e != nil; e = e.Next() {
 		p := e.Value.(*sessionPartition)
-		r.add(p.name, p.key.id, p.key.index, p.offset, p.epoch, p.lastEpoch, p.maxBytes).session = p
+		f := r.add(p.name, p.key.id, p.key.index, p.offset, p.epoch, p.lastEpoch, p.maxBytes)
+		f.session = p
+		r.followAs(f, p.logStart, p.highWatermark, p.durable)
 	}
 }
 
@@ -165,7 +179,7 @@ func (r *fetchReply) add(topic []byte, id [16]byte, index int32, offset int64, e
 		f.p = b.partitions.Lookup(topic, index)
 	}
 	switch {
-	case r.request.ReplicaID >= 0:
+	case r.request.ReplicaID >= 0 && !r.follower:
 		f.err = kerr.TopicAuthorizationFailed // a follower's fetch belongs on the internal listener (bad input 115)
 	case f.p == nil:
 		f.err = b.whyNoPartition(topic, id, index, r.request.Version >= 13)
@@ -175,6 +189,21 @@ func (r *fetchReply) add(topic []byte, id [16]byte, index int32, offset int64, e
 		MaxBytes: int(maxBytes), Committed: r.request.Isolation == 1,
 	}
 	return f
+}
+
+// read reads for whoever asks.
+func (r *fetchReply) read(limit int) (got int, failed bool) {
+	if r.follower {
+		return r.readTails(limit)
+	}
+	if lapsed := r.s.b.lease.over(false); lapsed != nil { // also when a parked answer leaves (R18)
+		for i := range r.parts {
+			if r.parts[i].err == nil {
+				r.parts[i].err = lapsed
+			}
+		}
+	}
+	return r.readAll(limit)
 }
 
 // readAll reads within limit bytes. The first partition with data returns its first batch whole, whatever its size
@@ -209,6 +238,12 @@ func (r *fetchReply) Park(wake func()) bool {
 	for i := range r.parts {
 		f := &r.parts[i]
 		f.waiter.Wake = wake
+		if r.follower {
+			if !r.parkAtTail(f) {
+				return false
+			}
+			continue
+		}
 		if !f.p.Await(&f.waiter, f.read.HighWatermark+1, f.read.Epoch) {
 			r.unpark()
 			return false
@@ -240,13 +275,9 @@ func (r *fetchReply) encode() {
 		r.session.mu.Lock()
 		defer r.session.mu.Unlock()
 	}
-	hints := leaderHints{s: r.s}
 	for i := range r.parts {
 		f := &r.parts[i]
-		out := f.told(r.request.Version)
-		if v := r.request.Version; v >= 16 && (out.Code == kerr.NotLeaderForPartition.Code || out.Code == kerr.FencedLeaderEpoch.Code) {
-			out.CurrentLeader = hints.leader(f.topic, f.topicID, f.index, true)
-		}
+		out := r.tell(f)
 		if f.session != nil && !f.session.news(&out) && !r.full {
 			f.read.Slice.Release()
 			continue
@@ -257,11 +288,12 @@ func (r *fetchReply) encode() {
 			r.session.order.MoveToBack(f.session.at) // whoever had data is served last next time
 		}
 	}
-	r.encoder.Encode(r.request.Version, r.correlation, 0, r.code, r.sessionID, r.told, hints.nodes)
+	r.encoder.Encode(r.request.Version, r.correlation, 0, r.code, r.sessionID, r.told, r.nodes)
 }
 
-// told is the partition's part of the answer.
-func (f *fetchPart) told(version int16) protocol.FetchedPartition {
+// tell is the partition's part of the answer.
+func (r *fetchReply) tell(f *fetchPart) protocol.FetchedPartition {
+	version := r.request.Version
 	var out protocol.FetchedPartition
 	out.Clear()
 	out.Topic, out.TopicID, out.Index = f.topic, f.topicID, f.index
@@ -274,11 +306,18 @@ func (f *fetchPart) told(version int16) protocol.FetchedPartition {
 		if out.Code == kerr.KafkaStorageError.Code && version <= 5 {
 			out.Code = kerr.NotLeaderForPartition.Code // trap 32
 		}
+		if r.follower {
+			out.LogStart = f.read.LogStart // a follower that is out of range begins there
+		} else {
+			out.CurrentLeader = r.hint(f)
+		}
 		return out
+	}
+	if f.read.DivergingEnd >= 0 {
+		out.Diverging = protocol.EpochEnd{Epoch: f.read.DivergingEpoch, End: f.read.DivergingEnd}
 	}
 	out.HighWatermark, out.LastStable, out.LogStart = f.read.HighWatermark, f.read.LastStable, f.read.LogStart
 	out.RecordsLen = f.read.Slice.Len()
-	out.Diverging = protocol.EpochEnd{Epoch: f.read.DivergingEpoch, End: f.read.DivergingEnd}
 	if f.ask.Committed {
 		out.Aborted = []protocol.AbortedTxn{}
 	}
@@ -303,10 +342,14 @@ func (r *fetchReply) Write(o *listener.Out) error {
 		if err := o.Send(&f.read.Slice); err != nil {
 			return err
 		}
-		m.fetched(n)
+		if !r.follower {
+			m.fetched(n)
+		}
 	}
 	o.Append(r.encoder.Bytes[from:])
-	m.answered(keyFetch, time.Since(r.arrived))
+	if !r.follower {
+		m.answered(keyFetch, time.Since(r.arrived))
+	}
 	return nil
 }
 

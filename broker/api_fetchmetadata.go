@@ -2,14 +2,12 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
-	"sync"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"go.uber.org/zap"
 
 	"cordwood/broker/listener"
 	"cordwood/metadata"
@@ -18,9 +16,10 @@ import (
 
 // Our own keys on the internal listener: Kafka's frames, version 0, CBOR bodies with integer keys.
 //
-//	20000 RaftStream     {}                                        -> {1: code}, then the connection is raft's
+//	20000 RaftStream     {1: cluster id, 2: node id}  -> {1: code}, then the connection is raft's
 //	20001 FetchMetadata  {1: cluster id, 2: node id, 3: broker epoch, 4: from index, 5: max wait ms}
 //	                     -> {1: code, 2: index, 3: [{1: index, 2: changes}], 4: image}
+//	20003 Hello          controller.Hello both ways: who is there before there is a quorum
 //
 // FetchMetadata is the metadata feed: what was committed after an index, or the whole image when the entries are no
 // longer at hand. It waits for the first change.
@@ -51,6 +50,15 @@ type feedEntry struct {
 // ownDecoder takes what other nodes say with small bounds: the peer is not trusted.
 var ownDecoder = func() cbor.DecMode {
 	m, err := cbor.DecOptions{MaxNestedLevels: 4, MaxArrayElements: 16, MaxMapPairs: 16, TagsMd: cbor.TagsForbidden}.DecMode()
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return m
+}()
+
+// feedDecoder takes what the active controller says: as many entries as its ring holds.
+var feedDecoder = func() cbor.DecMode {
+	m, err := cbor.DecOptions{MaxNestedLevels: 8, MaxArrayElements: 1 << 16, MaxMapPairs: 16, TagsMd: cbor.TagsForbidden}.DecMode()
 	if err != nil {
 		panic(err) // the options are constants
 	}
@@ -101,8 +109,21 @@ func (s *session) startOwn(body []byte) error {
 		}
 		r.serve = func(ctx context.Context) (any, error) { return s.b.fetchMetadata(ctx, &q), nil }
 	case protocol.RaftStream:
-		r.serve = func(context.Context) (any, error) { return feedResponse{}, nil }
-		s.c.TakeOver(s.b.raftStream)
+		var q raftRequest
+		if err := ownDecoder.Unmarshal(body, &q); err != nil {
+			return fmt.Errorf("%w: RaftStream: %w", errClose, err)
+		}
+		refused := s.b.admitsRaft(&q)
+		if errors.Is(refused, errClose) {
+			return refused
+		}
+		r.serve = func(context.Context) (any, error) { return feedResponse{Code: codeOf(refused)}, nil }
+		if refused == nil {
+			s.c.TakeOver(s.b.raftStream)
+		}
+	case protocol.Hello:
+		body = append([]byte(nil), body...)
+		r.serve = func(context.Context) (any, error) { return s.b.helloed(body) }
 	default:
 		return fmt.Errorf("%w: api key %d has no handler", errClose, s.header.Key)
 	}
@@ -113,10 +134,10 @@ func (s *session) startOwn(body []byte) error {
 // fetchMetadata answers from the active controller of this process.
 func (b *Broker) fetchMetadata(ctx context.Context, q *feedRequest) feedResponse {
 	switch {
-	case q.ClusterID != b.cluster:
-		return feedResponse{Code: kerr.InconsistentClusterID.Code}
-	case !b.controller.Active():
+	case !b.isActive():
 		return feedResponse{Code: kerr.NotController.Code}
+	case q.ClusterID != "" && q.ClusterID != b.controller.Image().ClusterID(): // bad input 123
+		return feedResponse{Code: kerr.InconsistentClusterID.Code}
 	}
 	wait := min(max(time.Duration(q.MaxWaitMillis)*time.Millisecond, 0), feedWait)
 	feed, err := b.controller.Changes(ctx, q.FromIndex, wait)
@@ -137,27 +158,4 @@ func (b *Broker) fetchMetadata(ctx context.Context, q *feedRequest) feedResponse
 		out.Entries = append(out.Entries, feedEntry{Index: e.Index, Changes: changes})
 	}
 	return out
-}
-
-// raftStream gives a connection to raft, which owns it until it closes it.
-func (b *Broker) raftStream(c net.Conn) {
-	done := make(chan struct{})
-	if err := b.controller.HandOver(context.Background(), &closeNotifier{Conn: c, closed: done}); err != nil {
-		b.log.Warn("raft stream refused", zap.Error(err))
-		return
-	}
-	<-done
-}
-
-// closeNotifier tells when raft is done with a connection.
-type closeNotifier struct {
-	net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (c *closeNotifier) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { close(c.closed) })
-	return err
 }

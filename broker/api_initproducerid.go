@@ -7,9 +7,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"cordwood/controller/decide"
-	"cordwood/metadata"
 )
 
 // InitProducerId (key 22), versions 0-5: a producer id for idempotence. 3 keeps an id and asks for its next epoch.
@@ -72,12 +69,10 @@ func (p *producerIDs) next(ctx context.Context, b *Broker) (int64, error) {
 		mine := make(chan struct{})
 		p.asking = mine
 		p.mu.Unlock()
-		block, err := decided(ctx, b, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.AllocateProducerIDsReply], error) {
-			return decide.AllocateProducerIDs(img, decide.AllocateProducerIDsRequest{Broker: b.cfg.NodeID, Epoch: b.epoch.Load()}, now)
-		})
+		first, count, err := b.producerIDBlock(ctx)
 		p.mu.Lock()
 		if err == nil {
-			p.first, p.remaining = block.First, int64(block.Count)
+			p.first, p.remaining = first, count
 		}
 		p.asking = nil
 		p.mu.Unlock()
@@ -87,3 +82,27 @@ func (p *producerIDs) next(ctx context.Context, b *Broker) (int64, error) {
 		}
 	}
 }
+
+// producerIDBlock asks the controller for a block of ids.
+func (b *Broker) producerIDBlock(ctx context.Context) (first, count int64, err error) {
+	// The client that asked may go away; the connection to the controller is everybody's.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controllerTimeout)
+	defer cancel()
+	q := kmsg.NewPtrAllocateProducerIDsRequest()
+	q.BrokerID, q.BrokerEpoch = int32(b.cfg.NodeID), b.epoch.Load()
+	for {
+		answer, err := b.toController(ctx, q)
+		if err == nil {
+			if err = refusedBy(answer); err == nil {
+				block := answer.(*kmsg.AllocateProducerIDsResponse)
+				return block.ProducerIDStart, int64(block.ProducerIDLen), nil
+			}
+		}
+		if !isRetriable(err) || !sleep(ctx, retryPause) {
+			return 0, 0, err
+		}
+	}
+}
+
+// controllerTimeout bounds what a broker asks the controller on its own behalf.
+const controllerTimeout = 10 * time.Second

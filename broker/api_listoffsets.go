@@ -58,6 +58,9 @@ func (b *Broker) listOffset(q *kmsg.ListOffsetsRequest, topic string, in *kmsg.L
 	if p == nil {
 		return noOffset(in.Partition, b.whyNoPartition([]byte(topic), [16]byte{}, in.Partition, false))
 	}
+	if lapsed := b.lease.over(false); lapsed != nil {
+		return noOffset(in.Partition, lapsed)
+	}
 	epoch := int32(-1)
 	if q.Version >= 4 {
 		epoch = in.CurrentLeaderEpoch

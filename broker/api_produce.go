@@ -55,6 +55,7 @@ type produceReply struct {
 	size        int          // of the request, for the quota
 	throttle    int32        // milliseconds
 	results     []protocol.ProduceResult
+	nodes       []protocol.NodeEndpoint // of the leaders that are told (KIP-951)
 }
 
 var produceReplies = sync.Pool{New: func() any { return new(produceReply) }}
@@ -130,6 +131,9 @@ func (s *session) checkProduce(q *protocol.ProduceRequest, in *protocol.ProduceP
 	}
 	if part.p == nil {
 		return s.b.whyNoPartition(in.Topic, in.TopicID, in.Index, q.Version >= 13)
+	}
+	if lapsed := s.b.lease.over(true); lapsed != nil {
+		return lapsed
 	}
 	if metadata.InternalTopic(part.p.Topic()) && !s.l.internal() {
 		return kerr.InvalidTopicException // clients never write coordinator records (trap 18, bad input 127)
@@ -266,6 +270,10 @@ func (r *produceReply) Ready(now time.Time) bool {
 		}
 		done, err := part.p.Acked(part.append.Last, part.append.Epoch)
 		switch {
+		case done && err == nil:
+			if lapsed := r.s.b.lease.over(true); lapsed != nil { // again: it may have been parked for long (R18)
+				part.err = lapsed
+			}
 		case done:
 			part.err = err
 		case !now.Before(r.deadline):
@@ -286,19 +294,17 @@ func (r *produceReply) Park(wake func()) bool {
 }
 
 func (r *produceReply) Write(o *listener.Out) error {
-	r.results = r.results[:0]
-	hints := leaderHints{s: r.s}
+	r.results, r.nodes = r.results[:0], r.nodes[:0]
 	for i := range r.parts {
-		p := &r.parts[i]
-		out := p.result()
-		if out.Code == kerr.NotLeaderForPartition.Code && r.version >= 10 {
-			l := hints.leader(p.topic, p.topicID, p.index, r.version >= 13)
-			out.LeaderID, out.LeaderEpoch = l.ID, l.Epoch
+		out := r.parts[i].result()
+		if r.parts[i].err != nil {
+			leader := r.hint(&r.parts[i])
+			out.LeaderID, out.LeaderEpoch = leader.ID, leader.Epoch
 		}
 		r.results = append(r.results, out)
 	}
 	buf := o.Buf()
-	*buf = protocol.AppendProduceResponse(*buf, r.version, r.correlation, r.throttle, r.results, hints.nodes)
+	*buf = protocol.AppendProduceResponse(*buf, r.version, r.correlation, r.throttle, r.results, r.nodes)
 	r.s.b.metrics.answered(keyProduce, time.Since(r.arrived))
 	return nil
 }

@@ -396,6 +396,10 @@ func TestTheInternalListenerSurvivesGarbage(t *testing.T) {
 	for name, frame := range map[string][]byte{
 		"FetchMetadata that is no CBOR":          own(protocol.FetchMetadata, 0xff, 0xff),
 		"FetchMetadata of 2^64-1 fields":         own(protocol.FetchMetadata, 0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+		"a raft stream without a request":        own(protocol.RaftStream),
+		"a raft stream from this node's own id":  own(protocol.RaftStream, 0xa1, 2, byte(n.b.cfg.NodeID)),
+		"a hello that is no CBOR":                own(protocol.Hello, 0xff),
+		"a hello from node -1":                   own(protocol.Hello, 0xa1, 1, 0x20),
 		"a key of the future":                    own(20002),
 		"a client's key that is not for brokers": {0, 0, 0, 10, 0, 3, 0, 1, 0, 0, 0, 1, 255, 255},
 	} {
@@ -409,7 +413,7 @@ func TestTheInternalListenerSurvivesGarbage(t *testing.T) {
 	}
 	for i := range 20 { // raft's own protocol, with nonsense behind every kind of its requests
 		r := dial()
-		if _, err := r.c.Write(own(protocol.RaftStream)); err != nil {
+		if _, err := r.c.Write(own(protocol.RaftStream, 0xa1, 2, 9)); err != nil {
 			t.Fatal(err)
 		}
 		answer := make([]byte, 4)

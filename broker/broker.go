@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
 
+	"cordwood/broker/peer"
 	"cordwood/controller"
 	"cordwood/coordinator"
 	"cordwood/metadata"
@@ -37,27 +38,30 @@ type Broker struct {
 	metrics    *metrics
 	sessions   *fetchSessions
 	partitions *partition.Set
-	controller *controller.Node
+	controller *controller.Node // nil: the node is a broker only
 	groups     *coordinator.Runtime
 	listeners  []*boundListener
 	http       *httpServer
 	dirs       []dataDir
-	cluster    string // id of the cluster the data belongs to
+	peers      *peer.Pool
+	lease      *lease
 
 	incarnation   [16]byte
 	previousEpoch int64        // from the clean-shutdown file; -1 after a crash
 	epoch         atomic.Int64 // this registration's broker epoch; 0 before
 
-	published atomic.Pointer[publication]
-	quotas    atomic.Pointer[quotaTable] // nil: there are none
-	meters    *meters
-	started   time.Time     // the zero of uptime
-	ready     chan struct{} // closed when this broker serves
-	stopping  atomic.Bool
-	producers producerIDs
-	deleted   deletedNames
-	tasks     chan func(context.Context)
-	fatal     chan error // why the process must end
+	cluster     atomic.Pointer[string] // id of the cluster the data belongs to; empty: not known yet
+	controllers *controllers
+	published   atomic.Pointer[publication]
+	quotas      atomic.Pointer[quotaTable] // nil: there are none
+	meters      *meters
+	started     time.Time     // the zero of uptime
+	ready       chan struct{} // closed when this broker serves
+	stopping    atomic.Bool
+	producers   producerIDs
+	deleted     deletedNames
+	tasks       chan func(context.Context)
+	fatal       chan error // why the process must end
 }
 
 // Addrs is where a running broker listens; the port file holds it as JSON.
@@ -93,9 +97,10 @@ func Open(cfg Config) (*Broker, error) {
 		tasks:   make(chan func(context.Context), 1024), fatal: make(chan error, 1), ready: make(chan struct{}),
 	}
 	b.meters = newMeters(cfg.Quota, b.metrics)
+	b.lease = newLease(cfg.LeaderLease, cfg.SessionTimeout)
 	b.publish(metadata.Empty())
 	b.handlers = b.dispatchTable()
-	for _, step := range []func() error{b.openDirs, b.openPartitions, b.openController, b.openGroups, b.listen, b.listenHTTP} {
+	for _, step := range []func() error{b.openDirs, b.openPeers, b.openPartitions, b.openController, b.openGroups, b.listen, b.listenHTTP} {
 		if err := step(); err != nil {
 			b.abandon()
 			return nil, err
@@ -145,6 +150,7 @@ func (b *Broker) notReady() string {
 	switch {
 	case b.stopping.Load():
 		return "stopping"
+	case !b.cfg.IsBroker():
 	case self == nil:
 		return "not registered with the controller"
 	case self.Fenced:

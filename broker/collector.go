@@ -152,7 +152,7 @@ func (c *collector) collectCluster(ch chan<- prometheus.Metric) {
 	gauge(ch, c.offline, offline)
 	gauge(ch, c.underMinISR, under)
 	gauge(ch, c.imageIndex, float64(img.Index()))
-	gauge(ch, c.active, boolean(c.b.controller.Active()))
+	gauge(ch, c.active, boolean(c.b.isActive()))
 }
 
 func boolean(b bool) float64 {

@@ -20,7 +20,8 @@ type Config struct {
 	Rack      string          // broker.rack
 	LogDirs   []string        // log.dirs; the first one also holds raft/
 
-	Listeners []ListenerConfig // client listeners, then the internal one (Kind tells)
+	Listeners   []ListenerConfig // client listeners, then the internal one (Kind tells)
+	InterBroker string           // inter.broker.listener.name: where brokers fetch from each other; empty: see amongBrokers
 
 	HTTPAddr string // cordwood.http.listener; empty: none
 	Pprof    bool   // cordwood.pprof.enable
@@ -53,8 +54,14 @@ type Config struct {
 	SessionTimeout       time.Duration // broker.session.timeout.ms
 	ShutdownTimeout      time.Duration // bound of a graceful stop
 
-	Roles  []string // process.roles
-	Voters []string // controller.quorum.voters
+	Roles            []string      // process.roles; empty: broker and controller
+	Voters           []Voter       // controller.quorum.voters
+	BootstrapServers []string      // controller.quorum.bootstrap.servers
+	BootstrapExpect  int           // cordwood.bootstrap.expect; 0: as many as there are bootstrap servers
+	LeaderLease      LeaseMode     // cordwood.leader.lease
+	DefiniteDeath    bool          // cordwood.failure.definite.death
+	ReplicaLag       time.Duration // replica.lag.time.max.ms
+	ReplicaFetch     FetchConfig   // how followers fetch
 
 	// Static holds every key as it was set, for DescribeConfigs and `config explain`.
 	Static map[string]Setting
@@ -71,7 +78,8 @@ type Config struct {
 
 	// as written; FromProperties resolves them together
 	brokerID                                     int32
-	logDir, interBroker                          string
+	logDir                                       string
+	votersText                                   []string
 	listenersText, advertisedText, protocolsText string
 	controllerListeners                          []string
 }
@@ -83,6 +91,30 @@ type ListenerConfig struct {
 	Addr       string // host:port to bind; empty host: all interfaces; port 0: any
 	Advertised string // host:port told to clients; empty: chosen per connection ("auto")
 	Kind       protocol.Listener
+}
+
+// Voter is one member of the first quorum.
+type Voter struct {
+	ID   metadata.NodeID
+	Addr string // host:port of its controller listener
+}
+
+// LeaseMode says what a leader may serve that has not heard from the controller for most of a session (R18).
+type LeaseMode int
+
+const (
+	LeaseStrict LeaseMode = iota // nothing
+	LeaseWrites                  // reads
+	LeaseOff                     // everything
+)
+
+// FetchConfig is how followers fetch from leaders.
+type FetchConfig struct {
+	MaxBytes      int           // replica.fetch.max.bytes, of one partition
+	ResponseBytes int           // replica.fetch.response.max.bytes
+	MinBytes      int           // replica.fetch.min.bytes
+	WaitMax       time.Duration // replica.fetch.wait.max.ms
+	Backoff       time.Duration // replica.fetch.backoff.ms
 }
 
 // OffsetsConfig is how the offsets topic is made and kept.
@@ -156,6 +188,11 @@ func Defaults() Config {
 		ScrubInterval:        7 * 24 * time.Hour,
 		HeartbeatInterval:    500 * time.Millisecond,
 		SessionTimeout:       3 * time.Second,
-		ShutdownTimeout:      5 * time.Minute,
+		DefiniteDeath:        true,
+		ReplicaLag:           10 * time.Second,
+		ReplicaFetch: FetchConfig{
+			MaxBytes: 1 << 20, ResponseBytes: 10 << 20, MinBytes: 1, WaitMax: 500 * time.Millisecond, Backoff: time.Second,
+		},
+		ShutdownTimeout: 5 * time.Minute,
 	}
 }

@@ -17,8 +17,10 @@ import (
 //	listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 //	controller.listener.names=CONTROLLER
 //
-// The internal listener carries raft, the metadata feed and replication. It is inter.broker.listener.name; else the
-// controller listener. A lone node with neither gets one of its own on a free loopback port.
+// The controller listener is internal: it carries raft, the metadata feed and what brokers ask the controller. Brokers
+// fetch from each other at inter.broker.listener.name; else at the controller listener; else, on a node that is a broker
+// only, at the first listener, where fetches of followers are let in beside those of clients. A lone node without a
+// controller listener gets one of its own on a free loopback port.
 
 func isInternal(kind protocol.Listener) bool { return kind&protocol.Internal != 0 }
 
@@ -77,12 +79,9 @@ func (c *Config) protocols() map[string]string {
 	return out
 }
 
-// withInternal marks the internal listener, or adds one.
+// withInternal marks the internal listener, or adds one; it is the last.
 func (c *Config) withInternal(in []ListenerConfig, refuse func(key, reason, advice string)) []ListenerConfig {
-	names := c.controllerListeners
-	if names == nil {
-		names = []string{"CONTROLLER"}
-	}
+	names := c.controllerNames()
 	internal := -1
 	for i := range in {
 		in[i].Kind = protocol.Client
@@ -90,18 +89,40 @@ func (c *Config) withInternal(in []ListenerConfig, refuse func(key, reason, advi
 			in[i].Kind, internal = protocol.Internal, i
 		}
 	}
-	if c.interBroker != "" {
-		i := slices.IndexFunc(in, func(l ListenerConfig) bool { return l.Name == c.interBroker })
-		if i < 0 {
-			refuse("inter.broker.listener.name", "there is no listener of this name", "add it to listeners")
-			return in
+	switch {
+	case internal >= 0:
+		in = append(slices.Delete(slices.Clone(in), internal, internal+1), in[internal])
+	case c.IsLone():
+		in = append(in, ListenerConfig{Name: "INTERNAL", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Internal})
+	case c.IsController():
+		refuse("listeners", "other nodes must reach this controller, and there is no listener "+names[0], "add "+names[0]+"://:9093")
+		return in
+	}
+	if c.InterBroker != "" && !slices.ContainsFunc(in, func(l ListenerConfig) bool { return l.Name == c.InterBroker }) && c.IsBroker() {
+		refuse("inter.broker.listener.name", "there is no listener of this name", "add it to listeners")
+	}
+	return in
+}
+
+// controllerNames are the names a controller's listener may have.
+func (c *Config) controllerNames() []string {
+	if c.controllerListeners == nil {
+		return []string{"CONTROLLER"}
+	}
+	return c.controllerListeners
+}
+
+// amongBrokers names the listener at which other brokers fetch from this one.
+func (c *Config) amongBrokers() string {
+	if c.InterBroker != "" || len(c.Listeners) == 0 {
+		return c.InterBroker
+	}
+	for _, l := range c.Listeners {
+		if isInternal(l.Kind) {
+			return l.Name
 		}
-		// On a lone node nobody else connects: a client listener stays one, and the internal keys stay off it.
 	}
-	if internal >= 0 {
-		return append(slices.Delete(slices.Clone(in), internal, internal+1), in[internal])
-	}
-	return append(in, ListenerConfig{Name: "INTERNAL", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Internal})
+	return c.Listeners[0].Name
 }
 
 // advertise takes over advertised.listeners; auto leaves the choice to each connection.

@@ -75,8 +75,9 @@ func FromProperties(settings map[string]Setting) (Config, error) {
 		if c.Topic, err = c.Topic.With(metadata.FromBroker(topic)); err != nil {
 			refuse("log.*", err.Error(), "")
 		}
+		c.resolveRest(settings)
+		c.resolveCluster(refuse)
 		c.resolveListeners(settings, refuse)
-		c.resolveRest(settings, refuse)
 	}
 	return c, errors.Join(problems...)
 }
@@ -89,29 +90,12 @@ func suggestion(name string) string {
 }
 
 // resolveRest settles keys that have two names.
-func (c *Config) resolveRest(settings map[string]Setting, refuse func(key, reason, advice string)) {
+func (c *Config) resolveRest(settings map[string]Setting) {
 	if _, ok := settings["node.id"]; !ok && c.brokerID >= 0 {
 		c.NodeID = metadata.NodeID(c.brokerID)
 	}
 	if _, ok := settings["log.dirs"]; !ok && c.logDir != "" {
 		c.LogDirs = []string{c.logDir}
-	}
-	for _, r := range c.Roles {
-		if r != "broker" && r != "controller" {
-			refuse("process.roles", "unknown role "+r, "use broker,controller")
-		}
-	}
-	if len(c.Roles) > 0 && (!slices.Contains(c.Roles, "broker") || !slices.Contains(c.Roles, "controller")) {
-		refuse("process.roles", "a lone node has both roles", "use broker,controller")
-	}
-	if len(c.Voters) > 1 {
-		refuse("controller.quorum.voters", "this version runs a single node", "name this node only")
-	}
-	if len(c.Voters) == 1 {
-		id, _, ok := strings.Cut(c.Voters[0], "@")
-		if !ok || id != fmt.Sprint(int32(c.NodeID)) {
-			refuse("controller.quorum.voters", "the only voter must be this node", fmt.Sprintf("use %d@host:port", c.NodeID))
-		}
 	}
 }
 
@@ -129,18 +113,33 @@ func (c *Config) Validate() error {
 		return bad("node.id", "must not be negative", "use a number from 0 on")
 	case c.HeartbeatInterval*2 > c.SessionTimeout:
 		return bad("broker.session.timeout.ms", "less than two heartbeats", "make it at least twice broker.heartbeat.interval.ms")
+	case c.ReplicaFetch.WaitMax > c.ReplicaLag:
+		return bad("replica.fetch.wait.max.ms", "longer than replica.lag.time.max.ms", "make it shorter")
 	}
-	internal := 0
+	return c.validateListeners(bad)
+}
+
+func (c *Config) validateListeners(bad func(key, reason, advice string) error) error {
+	clients, internal := 0, 0
 	for _, l := range c.Listeners {
 		if l.Protocol != "PLAINTEXT" {
 			return bad("listener.security.protocol.map", fmt.Sprintf("listener %s wants %s; this version serves PLAINTEXT only", l.Name, l.Protocol), "use PLAINTEXT")
 		}
 		if isInternal(l.Kind) {
 			internal++
+		} else {
+			clients++
 		}
 	}
-	if internal != 1 || len(c.Listeners) < 2 {
-		return bad("listeners", "a node needs a client listener and one internal listener", "see `cordwood config explain listeners`")
+	switch {
+	case c.IsBroker() && clients == 0:
+		return bad("listeners", "a broker needs a client listener", "see `cordwood config explain listeners`")
+	case c.IsController() && internal != 1:
+		return bad("listeners", "a controller needs a listener of controller.listener.names", "see `cordwood config explain listeners`")
+	case !c.IsController() && internal != 0:
+		return bad("listeners", "a node that is a broker only has no controller listener", "remove it, or add the role controller")
+	case !c.IsBroker() && clients > 0:
+		return bad("listeners", "a node that is a controller only serves no clients", "remove the listener, or add the role broker")
 	}
 	return nil
 }

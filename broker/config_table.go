@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,18 +27,13 @@ func processKeys() []Key {
 			apply: intTo(0, math.MaxInt32, func(c *Config) *metadata.NodeID { return &c.NodeID })},
 		{Name: "broker.id", Type: tInt, Default: "-1", Doc: "Older name of node.id.",
 			apply: intTo(-1, math.MaxInt32, func(c *Config) *int32 { return &c.brokerID })},
-		{Name: "process.roles", Type: tList, Default: "broker,controller", Doc: "broker, controller or both. One node has both.",
-			apply: listTo(func(c *Config) *[]string { return &c.Roles })},
-		{Name: "controller.quorum.voters", Type: tList, Doc: "The controllers, as id@host:port,… One node has itself.",
-			apply: listTo(func(c *Config) *[]string { return &c.Voters })},
-		{Name: "controller.quorum.bootstrap.servers", Type: tList, Doc: "Addresses at which controllers can be found. One node has itself."},
 		{Name: "controller.listener.names", Type: tList, Default: "CONTROLLER", Doc: "Listeners of the controller.",
 			apply: func(c *Config, v string) error {
 				c.controllerListeners = metadata.SplitList(strings.ToUpper(v)) // names of listeners have no case
 				return nil
 			}},
 		{Name: "inter.broker.listener.name", Type: tString, Doc: "Listener that brokers use among themselves; default: the controller listener, else the first.",
-			apply: func(c *Config, v string) error { c.interBroker = strings.ToUpper(v); return nil }},
+			apply: func(c *Config, v string) error { c.InterBroker = strings.ToUpper(v); return nil }},
 		{Name: "security.inter.broker.protocol", Type: tString, Default: "PLAINTEXT", Doc: "Protocol between brokers; PLAINTEXT until TLS is served.", apply: onlyPlaintext},
 		{Name: "listeners", Type: tList, Default: "PLAINTEXT://:9092", Doc: "Addresses to serve, as NAME://host:port,… An empty host means all interfaces.",
 			apply: textTo(func(c *Config) *string { return &c.listenersText })},
@@ -70,10 +66,6 @@ func processKeys() []Key {
 				}
 				return timeTo(time.Millisecond, 1000, func(c *Config) *time.Duration { return &c.ScrubInterval })(c, v)
 			}},
-		{Name: "broker.heartbeat.interval.ms", Type: tInt, Default: "500", Doc: "Time between heartbeats to the controller (Kafka: 2000).",
-			apply: timeTo(time.Millisecond, 10, func(c *Config) *time.Duration { return &c.HeartbeatInterval })},
-		{Name: "broker.session.timeout.ms", Type: tInt, Default: "3000", Doc: "Silence after which a broker is fenced (Kafka: 9000).",
-			apply: timeTo(time.Millisecond, 100, func(c *Config) *time.Duration { return &c.SessionTimeout })},
 		{Name: "auto.create.topics.enable", Type: tBool, Default: "true", Doc: "Metadata requests may create topics.",
 			apply: boolTo(func(c *Config) *bool { return &c.AutoCreateTopics })},
 		{Name: "delete.topic.enable", Type: tBool, Default: "true", Doc: "Topics may be deleted.",
@@ -189,15 +181,13 @@ func ignoredKeys() []Key {
 		"queued.max.requests=500", "queued.max.request.bytes=-1", "num.replica.alter.log.dirs.threads", "log.cleaner.threads=1")
 	add("Accepted without effect: the kernel sizes socket buffers.", "socket.send.buffer.bytes=102400", "socket.receive.buffer.bytes=102400",
 		"socket.listen.backlog.size=50", "replica.socket.receive.buffer.bytes=65536")
-	add("Accepted without effect until there is more than one node.", "replica.lag.time.max.ms=10000", "replica.fetch.max.bytes=1048576",
-		"replica.fetch.wait.max.ms=500", "replica.fetch.min.bytes=1", "replica.fetch.backoff.ms=1000", "replica.fetch.response.max.bytes=10485760",
-		"replica.socket.timeout.ms=30000", "replica.high.watermark.checkpoint.interval.ms=5000", "replica.selector.class", "num.replica.fetchers=1",
+	add("Accepted without effect: there is no such timer or choice here.", "replica.socket.timeout.ms=30000", "replica.high.watermark.checkpoint.interval.ms=5000", "replica.selector.class", "num.replica.fetchers=1",
 		"auto.leader.rebalance.enable=true", "leader.imbalance.check.interval.seconds=300", "leader.imbalance.per.broker.percentage=10",
 		"controlled.shutdown.enable=true", "controlled.shutdown.max.retries=3", "controlled.shutdown.retry.backoff.ms=5000",
 		"controller.quorum.election.timeout.ms=1000", "controller.quorum.fetch.timeout.ms=2000", "controller.quorum.election.backoff.max.ms=1000",
 		"controller.quorum.append.linger.ms=25", "controller.quorum.request.timeout.ms=2000", "controller.quorum.retry.backoff.ms=20",
 		"controller.socket.timeout.ms=30000", "initial.broker.registration.timeout.ms=60000", "unclean.leader.election.interval.ms=300000",
-		"cordwood.bootstrap.expect=1", "cordwood.leader.lease=strict", "cordwood.failure.definite.death=true", "request.timeout.ms=30000")
+		"request.timeout.ms=30000")
 	add("Accepted without effect until transactions are served.", "transaction.state.log.num.partitions=50", "transaction.state.log.replication.factor=3",
 		"transaction.state.log.min.isr=2", "transaction.state.log.segment.bytes=104857600", "transaction.max.timeout.ms=900000",
 		"transactional.id.expiration.ms=604800000", "transaction.abort.timed.out.transaction.cleanup.interval.ms=10000",
@@ -238,7 +228,7 @@ func ignoredKeys() []Key {
 // dedupe drops ignored keys that another table serves.
 func dedupe(in []Key) []Key {
 	taken := map[string]bool{}
-	for _, k := range append(append(processKeys(), logKeys()...), groupKeys()...) {
+	for _, k := range slices.Concat(processKeys(), clusterKeys(), logKeys(), groupKeys()) {
 		taken[k.Name] = true
 	}
 	var out []Key

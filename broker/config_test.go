@@ -73,7 +73,7 @@ func TestWritingTheDefaultsChangesNothing(t *testing.T) {
 	got, want := mustRead(t, lines...), mustRead(t)
 	for _, c := range []*Config{&got, &want} {
 		c.Static, c.Roles = nil, nil
-		c.brokerID, c.listenersText, c.advertisedText, c.protocolsText, c.controllerListeners = 0, "", "", "", nil
+		c.brokerID, c.listenersText, c.advertisedText, c.protocolsText, c.controllerListeners, c.votersText = 0, "", "", "", nil, nil
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("written out: %+v\ndefaults:    %+v", got, want)
@@ -122,6 +122,48 @@ func TestKafkasFilesAreAccepted(t *testing.T) {
 	}
 }
 
+// The samples of Kafka's distribution for a node with one role, and a cluster of three as its documentation has it.
+func TestKafkasFilesForClustersAreAccepted(t *testing.T) {
+	common := []string{
+		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+		"controller.listener.names=CONTROLLER", "num.network.threads=3", "num.io.threads=8", "log.dirs=data",
+	}
+	for name, c := range map[string]struct {
+		lines   []string
+		clients int
+		brokers string // listener of the other brokers
+		expect  int
+		known   []string // controllers
+	}{
+		"broker": {[]string{"process.roles=broker", "node.id=2", "controller.quorum.bootstrap.servers=localhost:9093", "listeners=PLAINTEXT://localhost:9092",
+			"inter.broker.listener.name=PLAINTEXT", "advertised.listeners=PLAINTEXT://localhost:9092"}, 1, "PLAINTEXT", 0, []string{"localhost:9093"}},
+		"controller": {[]string{"process.roles=controller", "node.id=1", "controller.quorum.bootstrap.servers=localhost:9093", "listeners=CONTROLLER://:9093",
+			"advertised.listeners=CONTROLLER://localhost:9093"}, 0, "CONTROLLER", 1, []string{"localhost:9093"}},
+		"three of both": {[]string{"process.roles=broker,controller", "node.id=3", "controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093",
+			"listeners=PLAINTEXT://:9092,CONTROLLER://:9093", "inter.broker.listener.name=PLAINTEXT"}, 1, "PLAINTEXT", 3, []string{"a:9093", "b:9093", "c:9093"}},
+		"three found by address": {[]string{"node.id=3", "controller.quorum.bootstrap.servers=a:9093,b:9093,c:9093", "listeners=PLAINTEXT://:9092,CONTROLLER://:9093"},
+			1, "CONTROLLER", 3, []string{"a:9093", "b:9093", "c:9093"}},
+		"older file of a broker": {[]string{"process.roles=broker", "node.id=4", "controller.quorum.voters=1@a:9093,2@b:9093",
+			"listeners=PLAINTEXT://:9092"}, 1, "PLAINTEXT", 0, []string{"a:9093", "b:9093"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := mustRead(t, slices.Concat(common, c.lines)...)
+			clients, brokers := 0, ""
+			for _, l := range got.Listeners {
+				if !isInternal(l.Kind) {
+					clients++
+				}
+				if l.Name == got.amongBrokers() {
+					brokers += l.Name
+				}
+			}
+			if clients != c.clients || brokers != c.brokers || !slices.Equal(got.controllers(), c.known) || got.IsController() && got.expect() != c.expect {
+				t.Errorf("%d client listeners, brokers at %q, controllers %v, %d expected", clients, brokers, got.controllers(), got.expect())
+			}
+		})
+	}
+}
+
 func TestValuesReachTheirFields(t *testing.T) {
 	c := mustRead(t, "node.id=7", "log.dirs= a , b", "log.retention.hours=2", "log.segment.bytes=2097152", "num.partitions=6",
 		"max.connections=2147483647", "max.connections.per.ip=5", "cordwood.http.listener=none", "auto.create.topics.enable=FALSE",
@@ -138,6 +180,8 @@ func TestValuesReachTheirFields(t *testing.T) {
 		"auto.create":            !c.AutoCreateTopics,
 		"minutes":                c.Offsets.Retention == time.Minute,
 		"as long as there is":    c.ConnectionsMaxIdle == 1<<63-1,
+		"lease":                  mustRead(t, "cordwood.leader.lease=Writes").LeaderLease == LeaseWrites,
+		"lag":                    mustRead(t, "replica.lag.time.max.ms=700").ReplicaLag == 700*time.Millisecond,
 		"page-cache mode":        !c.Topic.FlushBeforeAck,
 		"the setting is kept":    c.Static["node.id"].Line == 1,
 		"older name of a number": mustRead(t, "broker.id=3").NodeID == 3,
@@ -168,10 +212,23 @@ func TestBadSettingsAreRefusedWithPlaceAndAdvice(t *testing.T) {
 		{"ssl.keystore.password=secret", "ssl.keystore.password: not supported by this version; remove it"},
 		{"authorizer.class.name=x", "not supported"},
 		{"listener.name.plaintext.ssl.client.auth=required", "keys of single listeners are about TLS and SASL, which this version does not serve"},
-		{"process.roles=broker", "a lone node has both roles"},
+		{"process.roles=broker", "must know where the controllers are; set controller.quorum.bootstrap.servers"},
+		{"process.roles=broker\ncontroller.quorum.voters=1@a:1", "node 1 is a voter without the role controller"},
+		{"process.roles=broker\ncontroller.quorum.bootstrap.servers=a:1\nlisteners=PLAINTEXT://:1,CONTROLLER://:2", "a node that is a broker only has no controller listener"},
+		{"process.roles=controller", "there is no listener CONTROLLER"},
+		{"process.roles=controller\nlisteners=PLAINTEXT://:1,CONTROLLER://:2", "a node that is a controller only serves no clients"},
+		{"controller.quorum.bootstrap.servers=a", "write host:port"},
+		{"controller.quorum.voters=1@a:1,2@a:1", "2@a:1 is there twice"},
+		{"controller.quorum.voters=1@a:1,1@b:1", "1@b:1 is there twice"},
+		{"controller.quorum.voters=one@a:1", "is no id@host:port"},
+		{"controller.quorum.voters=1@a", "missing port"},
+		{"cordwood.bootstrap.expect=3", "nobody knows where the other controllers are"},
+		{"controller.quorum.voters=1@a:1\ncordwood.bootstrap.expect=3", "controller.quorum.voters says otherwise"},
+		{"cordwood.leader.lease=perhaps", "expected strict, writes or off"},
+		{"replica.fetch.wait.max.ms=20000", "longer than replica.lag.time.max.ms"},
 		{"process.roles=broker,controller,king", "unknown role king"},
-		{"controller.quorum.voters=1@a:1,2@b:1", "a single node"},
-		{"controller.quorum.voters=2@a:1", "the only voter must be this node; use 1@host:port"},
+		{"controller.quorum.voters=1@a:1,2@b:1", "there is no listener CONTROLLER"},
+		{"controller.quorum.voters=2@a:1", "node 1 has the role controller and is not a voter"},
 		{"listeners=PLAINTEXT", "listeners=PLAINTEXT: "},
 		{"listeners=", "listeners: no listener"},
 		{"listeners=://:9092", "is no NAME://host:port"},

@@ -30,30 +30,55 @@ const journalLimit = 256 << 20
 // openDirs makes and reads the data directories; one of another cluster or node stops the start (bad input 149). No
 // format step is needed: where nothing says otherwise, the first start makes the cluster's id.
 func (b *Broker) openDirs() error {
-	b.cluster = b.cfg.ClusterID
+	cluster := b.cfg.ClusterID
 	for _, path := range b.cfg.LogDirs {
 		d, err := b.readDir(path)
 		if err != nil {
 			return err
 		}
 		switch {
-		case d.meta.ClusterID == "" || d.meta.ClusterID == b.cluster:
-		case b.cluster == "":
-			b.cluster = d.meta.ClusterID
+		case d.meta.ClusterID == "" || d.meta.ClusterID == cluster:
+		case cluster == "":
+			cluster = d.meta.ClusterID
 		default:
 			return fmt.Errorf("%w: log.dirs: %s belongs to cluster %s, not to %s; give each cluster directories of its own",
-				ErrConfig, path, d.meta.ClusterID, b.cluster)
+				ErrConfig, path, d.meta.ClusterID, cluster)
 		}
 		b.dirs = append(b.dirs, d)
 	}
-	if b.cluster == "" {
-		b.cluster = newUUID().String()
+	if cluster == "" && b.cfg.IsLone() {
+		cluster = newUUID().String()
 	}
+	b.cluster.Store(&cluster)
 	for i := range b.dirs {
 		if err := b.formatDir(&b.dirs[i]); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// clusterID is the id of the cluster this node belongs to; empty: it has not heard of it yet.
+func (b *Broker) clusterID() string { return *b.cluster.Load() }
+
+// learnCluster writes down the id of the cluster this node has found itself in; a node of another one ends (bad input
+// 149).
+func (b *Broker) learnCluster(id string) error {
+	switch known := b.clusterID(); {
+	case id == "" || id == known:
+		return nil
+	case known != "":
+		return fmt.Errorf("%w: the controllers are of cluster %s, the data in log.dirs of %s", ErrConfig, id, known)
+	}
+	for i := range b.dirs {
+		d := &b.dirs[i] // read by others meanwhile: what was read at the start stays as it is
+		meta := d.meta
+		meta.ClusterID = id
+		if err := segment.WriteMeta(b.cfg.FS, d.path, meta); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrDisk, d.path, err)
+		}
+	}
+	b.cluster.Store(&id)
 	return nil
 }
 
@@ -83,11 +108,13 @@ func (b *Broker) formatDir(d *dataDir) error {
 		return lockError(d.path, err)
 	}
 	defer lock.Close()
-	if d.meta.ClusterID != "" && !d.id.IsZero() {
+	if d.meta.ClusterID == b.clusterID() && !d.id.IsZero() {
 		return nil
 	}
-	d.id = metadata.DirID(newUUID()) // Kafka before 3.7 gave directories none
-	d.meta = segment.Meta{NodeID: int32(b.cfg.NodeID), ClusterID: b.cluster, DirectoryID: d.id}
+	if d.id.IsZero() { // Kafka before 3.7 gave directories none
+		d.id = metadata.DirID(newUUID())
+	}
+	d.meta = segment.Meta{NodeID: int32(b.cfg.NodeID), ClusterID: b.clusterID(), DirectoryID: d.id}
 	if err := segment.WriteMeta(b.cfg.FS, d.path, d.meta); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrDisk, d.path, err)
 	}
@@ -125,6 +152,9 @@ func (b *Broker) openPartitions() error {
 		Defaults: b.cfg.Topic, JournalLimit: journalLimit, RecoveryThreads: b.cfg.RecoveryThreads, DiskStall: b.cfg.DiskStall,
 		ScrubInterval: b.cfg.ScrubInterval, CheckpointInterval: b.cfg.CheckpointInterval, RetentionInterval: b.cfg.RetentionCheck, InitialDelay: b.cfg.InitialTaskDelay,
 		Progress: b.recovering(), DirFailed: b.dirFailed,
+		Link: &replicaLink{b: b, sessions: map[laneKey]fetchLane{}}, MaxLag: b.cfg.ReplicaLag, FetchWait: b.cfg.ReplicaFetch.WaitMax,
+		FetchMinBytes: b.cfg.ReplicaFetch.MinBytes, FetchBytes: b.cfg.ReplicaFetch.MaxBytes,
+		FetchResponseBytes: b.cfg.ReplicaFetch.ResponseBytes, FetchBackoff: b.cfg.ReplicaFetch.Backoff,
 	})
 	if err != nil {
 		var locked *vfs.LockedError

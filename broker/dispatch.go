@@ -13,6 +13,7 @@ const (
 func (b *Broker) dispatchTable() map[int16]*api {
 	inline := func(h handler) *api { return &api{serve: h} }
 	blocking := func(h handler) *api { return &api{serve: h, blocking: true} }
+	decided := func(h handler) *api { return &api{serve: b.forwarded(h), decide: h, blocking: true} }
 	return map[int16]*api{
 		2:              inline(b.listOffsets),
 		3:              blocking(b.metadata), // may create topics
@@ -26,25 +27,33 @@ func (b *Broker) dispatchTable() map[int16]*api {
 		15:             blocking(b.describeGroups),
 		16:             blocking(b.listGroups),
 		keyApiVersions: inline(b.apiVersions),
-		19:             blocking(b.createTopics),
-		20:             blocking(b.deleteTopics),
+		19:             decided(b.createTopics),
+		20:             decided(b.deleteTopics),
 		21:             blocking(b.deleteRecords),
 		22:             blocking(b.initProducerID),
 		23:             inline(b.offsetForLeaderEpoch),
 		32:             inline(b.describeConfigs),
-		33:             blocking(b.alterConfigs),
+		33:             decided(b.alterConfigs),
 		35:             blocking(b.describeLogDirs),
-		37:             blocking(b.createPartitions),
+		37:             decided(b.createPartitions),
 		42:             blocking(b.deleteGroups),
-		44:             blocking(b.incrementalAlterConfigs),
-		45:             blocking(b.alterPartitionReassignments),
+		44:             decided(b.incrementalAlterConfigs),
+		45:             decided(b.alterPartitionReassignments),
 		46:             inline(b.listPartitionReassignments),
 		47:             blocking(b.offsetDelete),
 		48:             inline(b.describeClientQuotas),
-		49:             blocking(b.alterClientQuotas),
+		49:             decided(b.alterClientQuotas),
+		55:             decided(b.describeQuorum),
+		56:             blocking(b.alterPartition),
+		58:             blocking(b.envelope),
 		60:             inline(b.describeCluster),
 		61:             inline(b.describeProducers),
+		62:             blocking(b.brokerRegistration),
+		63:             blocking(b.brokerHeartbeat),
+		67:             blocking(b.allocateProducerIDs),
 		74:             inline(b.listConfigResources),
 		75:             inline(b.describeTopicPartitions),
+		80:             decided(b.addRaftVoter),
+		81:             decided(b.removeRaftVoter),
 	}
 }

@@ -8,9 +8,12 @@
 //	session: header -> version gate -> one handler per API (api_*.go)
 //	   |             |                 |                    |
 //	partition.Set  metadata image   coordinator.Runtime  controller.Node
-//	   ^             |                 ^                    |
-//	   |   publish:  `-- Diff --> rooms that must know      | feed
-//	   `-----------------------------'<---------------------'
+//	   ^    |        |                 ^                    |  the active one is here, or
+//	   |    |        `-- Diff --> rooms that must know      | feed
+//	   |    |                          |                    |
+//	   `----|--------------------------'<-------------------'
+//	        |  link_*.go                                    |
+//	        `-----> peer.Pool: leaders, the active controller, other controllers
 //
 // Requests are answered in the order of their frames. Three classes differ in where they run:
 //
@@ -28,11 +31,17 @@
 //	B2  A request is decoded only after its version was found in protocol's table and its allocation was bounded.
 //	B3  A handler sees one metadata image from beginning to end.
 //	B4  An answer to a change of metadata leaves only after this broker's image has reached the change.
-//	B5  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).
+//	B5  What a leader or coordinator says is compared with its lease when the request comes, and again when a parked
+//	    answer leaves (R18, Z36).
+//	B6  What is asked of the controller is a message, whether it is in this process or in another one; NOT_CONTROLLER
+//	    never reaches a client.
+//	B7  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).
 //
-// Goroutines: Run starts the listeners, the partition set, the coordinator runtime, the controller node, the
-// metadata follower, the heartbeat and the HTTP server, and returns when all of them are gone.
-// Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions).
+// Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
+// controller node, the metadata follower, the heartbeat and the HTTP server, as the node's roles want them, and returns
+// when all of them are gone.
+// Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions), controllers.mu (where they
+// are), replicaLink.mu (sessions with leaders).
 //
 // Not here: rules. They live in the rooms below; a handler translates, asks and answers.
 package broker

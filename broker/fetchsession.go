@@ -43,6 +43,9 @@ type sessionPartition struct {
 	lastEpoch int32
 	logStart  int64
 	maxBytes  int32
+	// what a follower said
+	highWatermark int64
+	durable       bool
 	// what the client was told last
 	toldHighWatermark int64
 	toldLogStart      int64
@@ -77,13 +80,14 @@ func newFetchSessions(limit int) *fetchSessions {
 	return &fetchSessions{limit: limit, byID: make(map[int32]*fetchSession), lru: list.New()}
 }
 
-// create makes a session, or returns nil when the table is full of sessions in use.
-func (t *fetchSessions) create(byID bool, now time.Time) *fetchSession {
+// create makes a session, or returns nil when the table is full of sessions in use. byID: it names topics by id. A
+// follower always gets one: nobody else asks for so many partitions so often.
+func (t *fetchSessions) create(byID, follower bool, now time.Time) *fetchSession {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.byID) >= t.limit {
 		oldest := t.lru.Front()
-		if oldest == nil || now.Sub(oldest.Value.(*fetchSession).lastUsed) < fetchSessionIdle {
+		if oldest == nil || !follower && now.Sub(oldest.Value.(*fetchSession).lastUsed) < fetchSessionIdle {
 			return nil
 		}
 		t.drop(oldest.Value.(*fetchSession))
@@ -166,6 +170,7 @@ func (s *fetchSession) update(q *protocol.FetchRequest) {
 		}
 		p.offset, p.epoch, p.lastEpoch = in.FetchOffset, in.CurrentLeaderEpoch, in.LastFetchedEpoch
 		p.logStart, p.maxBytes = in.LogStart, in.MaxBytes
+		p.highWatermark, p.durable = in.HighWatermark, in.Durable
 	}
 }
 
@@ -175,7 +180,7 @@ func (p *sessionPartition) news(out *protocol.FetchedPartition) bool {
 		p.toldHighWatermark, p.toldLogStart = -1, -1 // mentioned again when the error is over
 		return true
 	}
-	changed := out.RecordsLen > 0 || out.HighWatermark != p.toldHighWatermark || out.LogStart != p.toldLogStart
+	changed := out.RecordsLen > 0 || out.Diverging.Epoch >= 0 || out.HighWatermark != p.toldHighWatermark || out.LogStart != p.toldLogStart
 	p.toldHighWatermark, p.toldLogStart = out.HighWatermark, out.LogStart
 	return changed
 }

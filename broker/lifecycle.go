@@ -2,20 +2,17 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
-	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"cordwood/controller"
-	"cordwood/controller/decide"
 	"cordwood/metadata"
+	"cordwood/protocol"
 )
 
 // The life of a broker:
@@ -85,12 +82,18 @@ func (b *Broker) Run(ctx context.Context) error {
 	if b.http != nil {
 		begin("http", b.http.run)
 	}
-	ctrl := begin("controller", b.controller.Run)
+	begin("peers", b.peers.Run)
+	var ctrl, heart *room
+	if b.controller != nil {
+		ctrl = begin("controller", b.controller.Run)
+	}
 	logs := begin("partitions", b.partitions.Run)
 	groups := begin("groups", b.groups.Run)
 	bg := begin("background", b.runBackground)
 	feed := begin("metadata feed", b.followFeed)
-	heart := begin("heartbeat", b.beat)
+	if b.cfg.IsBroker() {
+		heart = begin("heartbeat", b.beat)
+	}
 	serve := begin("listeners", b.serve)
 	begin("readiness", b.awaitReady)
 
@@ -116,15 +119,14 @@ func (b *Broker) Run(ctx context.Context) error {
 	return errors.Join(failure, err)
 }
 
-// stop ends the rooms from the top floor down; the logs are closed when nothing appends any more (R2, B5).
+// stop ends the rooms from the top floor down; the logs are closed when nothing appends any more (R2, B7).
 func (b *Broker) stop(clean bool, serve, bg, groups, heart, feed, logs, ctrl *room) error {
 	b.stopping.Store(true)
-	for _, l := range b.listeners {
-		l.l.Drain()
-	}
+	b.drain(protocol.Client)
 	if clean {
-		b.leave()
+		b.leave() // other nodes still reach this one meanwhile
 	}
+	b.drain(protocol.Internal)
 	var errs []error
 	for _, m := range []*room{serve, bg, groups, heart, feed, logs} {
 		errs = append(errs, m.end())
@@ -138,6 +140,15 @@ func (b *Broker) stop(clean bool, serve, bg, groups, heart, feed, logs, ctrl *ro
 	}
 	errs = append(errs, ctrl.end())
 	return errors.Join(errs...)
+}
+
+// drain lets the listeners of a kind take no more requests.
+func (b *Broker) drain(kind protocol.Listener) {
+	for _, l := range b.listeners {
+		if l.kind&kind != 0 {
+			l.l.Drain()
+		}
+	}
 }
 
 // awaitReady opens the gate of the sessions once this broker is registered and unfenced. Connections are accepted from
@@ -165,106 +176,32 @@ func (b *Broker) awaitReady(ctx context.Context) error {
 }
 
 func (b *Broker) unready() bool {
+	if !b.cfg.IsBroker() {
+		return b.image().ClusterID() == ""
+	}
 	self := b.image().Broker(b.cfg.NodeID)
 	return self == nil || self.Fenced || self.Epoch != b.epoch.Load()
 }
 
-// beat registers this broker and keeps its session until ctx ends.
-func (b *Broker) beat(ctx context.Context) error {
-	if err := b.register(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+// voterIDs are the first members of the quorum, where the configuration names them.
+func (b *Broker) voterIDs() []metadata.NodeID {
+	var out []metadata.NodeID
+	for _, v := range b.cfg.Voters {
+		out = append(out, v.ID)
 	}
-	for {
-		reply, err := b.controller.Heartbeat(ctx, decide.HeartbeatRequest{
-			ID: b.cfg.NodeID, Epoch: b.epoch.Load(), MetadataIndex: b.image().Index(),
-		})
-		if ctx.Err() != nil {
-			return nil
-		}
-		wait := b.cfg.HeartbeatInterval
-		switch {
-		case err != nil:
-			b.log.Warn("heartbeat", zap.Error(err))
-		case reply.Fenced:
-			wait = time.Millisecond // not yet unfenced: our metadata is catching up
-		}
-		if !sleep(ctx, wait) {
-			return nil
-		}
-	}
-}
-
-// register takes a broker epoch for this process (R1).
-func (b *Broker) register(ctx context.Context) error {
-	if _, err := rand.Read(b.incarnation[:]); err != nil {
-		return err
-	}
-	endpoints, err := b.endpoints()
-	if err != nil {
-		return err
-	}
-	req := decide.RegisterBrokerRequest{
-		ID: b.cfg.NodeID, ClusterID: b.cluster, Incarnation: b.incarnation, PreviousEpoch: b.previousEpoch,
-		Listeners: endpoints, Rack: b.cfg.Rack,
-		Features: metadata.SupportedFeatures(),
-	}
-	for _, d := range b.dirs {
-		req.Dirs = append(req.Dirs, d.id)
-	}
-	select {
-	case <-b.controller.Ready():
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for {
-		epoch, err := b.controller.RegisterBroker(ctx, req)
-		if err == nil {
-			b.epoch.Store(epoch)
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if decide.Refused(err) != nil && !errors.Is(err, kerr.NotController) {
-			return fmt.Errorf("%w: registration refused: %w", ErrConfig, err)
-		}
-		b.log.Warn("registration", zap.Error(err))
-		if !sleep(ctx, 20*time.Millisecond) {
-			return ctx.Err()
-		}
-	}
-}
-
-// leave asks the controller to move leaderships away and waits until it may stop, within bounds.
-func (b *Broker) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.SessionTimeout)
-	defer cancel()
-	for b.epoch.Load() != 0 {
-		reply, err := b.controller.Heartbeat(ctx, decide.HeartbeatRequest{
-			ID: b.cfg.NodeID, Epoch: b.epoch.Load(), MetadataIndex: b.image().Index(), WantShutdown: true,
-		})
-		if err != nil || reply.ShouldShutDown {
-			if err != nil {
-				b.log.Warn("controlled shutdown", zap.Error(err))
-			}
-			return
-		}
-		if !sleep(ctx, 5*time.Millisecond) {
-			b.log.Warn("controlled shutdown timed out")
-			return
-		}
-	}
+	return out
 }
 
 // openController opens the controller's log under the first data directory.
 func (b *Broker) openController() (err error) {
+	if !b.cfg.IsController() {
+		return nil
+	}
 	b.controller, err = controller.Open(controller.Config{
-		NodeID: b.cfg.NodeID, ClusterID: b.cluster, Dir: filepath.Join(b.dirs[0].path, "raft"),
+		NodeID: b.cfg.NodeID, ClusterID: b.clusterID(), Dir: filepath.Join(b.dirs[0].path, "raft"),
 		DirID: b.dirs[0].id, FS: b.cfg.FS, Log: b.log.Named("controller"), Rules: b.rules(),
 		SessionTimeout: b.cfg.SessionTimeout, DiskStall: b.cfg.DiskStall,
+		Voters: b.voterIDs(), Expect: b.cfg.expect(), Greet: b.greet, Dial: b.dialRaft, Probe: b.probe(),
 	})
 	if errors.Is(err, controller.ErrForeign) {
 		return fmt.Errorf("%w: log.dirs: %w", ErrConfig, err)

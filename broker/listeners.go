@@ -23,6 +23,11 @@ type boundListener struct {
 
 func (l *boundListener) internal() bool { return l.kind&protocol.Internal != 0 }
 
+// servesBrokers reports whether followers may fetch here.
+func (l *boundListener) servesBrokers() bool {
+	return l.internal() || l.cfg.Name == l.b.cfg.amongBrokers()
+}
+
 // Open makes the session of a new connection.
 func (l *boundListener) Open(c *listener.Conn) listener.Session {
 	l.b.metrics.connectionOpened()
@@ -65,17 +70,31 @@ func (b *Broker) serve(ctx context.Context) error {
 	return g.Wait()
 }
 
-// endpoints are this broker's registered addresses, one per listener.
+// endpoints are this broker's registered addresses, one per listener; the last is that for other brokers.
 func (b *Broker) endpoints() ([]metadata.Endpoint, error) {
 	var out []metadata.Endpoint
+	var last metadata.Endpoint
 	for _, l := range b.listeners {
 		host, port, err := l.registered()
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, metadata.Endpoint{Name: l.cfg.Name, Host: host, Port: port})
+		e := metadata.Endpoint{Name: l.cfg.Name, Host: host, Port: port}
+		if l.cfg.Name == b.cfg.amongBrokers() {
+			last = e
+			continue
+		}
+		out = append(out, e)
 	}
-	return out, nil
+	return append(out, last), nil
+}
+
+// brokerAddr is where a broker is reached by other brokers: each registers that listener last. Empty: unknown.
+func brokerAddr(broker *metadata.Broker) string {
+	if broker == nil || len(broker.Listeners) == 0 {
+		return ""
+	}
+	return endpointAddr(&broker.Listeners[len(broker.Listeners)-1])
 }
 
 // registered is the address other brokers and, without a better one, clients are told.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"go.uber.org/zap"
-
 	"cordwood/metadata"
 )
 
@@ -28,31 +26,6 @@ func (b *Broker) publish(img *metadata.Image) {
 	}
 }
 
-// feedWait is how long one look at the metadata feed may take before it is asked again.
-const feedWait = 10 * time.Second
-
-// followFeed applies every change of metadata to the rooms, in order, until ctx ends.
-func (b *Broker) followFeed(ctx context.Context) error {
-	for {
-		feed, err := b.controller.Changes(ctx, b.image().Index(), feedWait)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			b.log.Warn("metadata feed", zap.Error(err))
-			if !sleep(ctx, 100*time.Millisecond) {
-				return nil
-			}
-			continue
-		}
-		// The controller of this process hands over its image itself: what led to it need not be applied again, and
-		// the two share their memory.
-		if old := b.image(); feed.Index > old.Index() {
-			b.apply(old, b.controller.Image())
-		}
-	}
-}
-
 // apply hands an image to the rooms, then to the handlers.
 func (b *Broker) apply(old, img *metadata.Image) {
 	deleted := metadata.Compare(old, img).TopicsDeleted
@@ -61,6 +34,7 @@ func (b *Broker) apply(old, img *metadata.Image) {
 		b.quotas.Store(newQuotaTable(img, b.meters))
 	}
 	b.deleted.add(deleted, time.Now())
+	b.lease.see(img, b.cfg.NodeID)
 	b.publish(img)
 	b.moveShards(old, img)
 	b.forgetTopics(deleted)

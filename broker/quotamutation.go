@@ -15,7 +15,7 @@ import (
 //	versions from strictSince on    an exhausted quota refuses the rest: THROTTLING_QUOTA_EXCEEDED
 //	older ones                      everything is done, and costs time
 type mutations struct {
-	s      *session
+	b      *Broker
 	quota  *clientQuota
 	strict bool
 	wait   time.Duration
@@ -25,7 +25,7 @@ type mutations struct {
 const neverStrict = 1<<15 - 1
 
 func (r *request) mutations(strictSince int16) *mutations {
-	return &mutations{s: r.s, quota: r.quota, strict: r.header.Version >= strictSince}
+	return &mutations{b: r.b, quota: r.quota, strict: r.header.Version >= strictSince}
 }
 
 // charge takes n; nothing is charged for what will change nothing.
@@ -33,7 +33,7 @@ func (m *mutations) charge(n int) error {
 	if m.quota == nil || n <= 0 {
 		return nil
 	}
-	wait, ok := m.quota.mutate(m.s.b.uptime(), n, m.strict)
+	wait, ok := m.quota.mutate(m.b.uptime(), n, m.strict)
 	m.wait = max(m.wait, wait)
 	if !ok {
 		return kerr.ThrottlingQuotaExceeded

@@ -15,9 +15,11 @@ import (
 
 // request is what a handler gets: one decoded message and where it came from.
 type request struct {
-	s       *session
+	b       *Broker
+	s       *session // nil: the request did not come from a client's connection
 	header  *protocol.Header
 	msg     kmsg.Request
+	from    *origin // nil: the session's client
 	arrived time.Time
 	quota   *clientQuota // nil: none
 }
@@ -31,7 +33,8 @@ type handler func(ctx context.Context, r *request) (kmsg.Response, error)
 // api is one row of the broker's dispatch table.
 type api struct {
 	serve    handler
-	blocking bool // may wait for the controller or a coordinator: runs on the connection's writer
+	decide   handler // what the active controller does with it; nil: it is not forwarded
+	blocking bool    // may wait for the controller or a coordinator: runs on the connection's writer
 }
 
 // plainReply is the reply of every request but Produce and Fetch: its handler runs when it is at the head of the
@@ -65,7 +68,7 @@ func (r *plainReply) Ready(time.Time) bool {
 	if r.quota != nil {
 		began = r.s.b.uptime()
 	}
-	r.resp, r.err = r.api.serve(ctx, &request{s: r.s, header: &r.header, msg: r.req, arrived: r.arrived, quota: r.quota})
+	r.resp, r.err = r.api.serve(ctx, &request{b: r.s.b, s: r.s, header: &r.header, msg: r.req, arrived: r.arrived, quota: r.quota})
 	if r.quota != nil && r.resp != nil && r.err == nil {
 		if !r.api.blocking { // the others wait for somebody: that is no work
 			r.busy += r.s.b.uptime() - began

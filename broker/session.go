@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cordwood/broker/listener"
+	"cordwood/metadata"
 	"cordwood/protocol"
 	"cordwood/protocol/record"
 )
@@ -25,13 +26,19 @@ type session struct {
 	admitted  bool         // the broker was ready once
 	limits    *clientQuota // of the last request's client, while quotas are set
 
+	beats atomic.Int64 // node id and 1 of the broker whose heartbeats came here; 0: none did
 	muted atomic.Int64 // time since the broker's start until which a quota mutes the connection; 0: it does not
 
 	// set once by ApiVersions (KIP-511), read by the log only
 	software string
 }
 
-func (s *session) Close() { s.b.metrics.connectionClosed() }
+func (s *session) Close() {
+	s.b.metrics.connectionClosed()
+	if id := s.beats.Load(); id != 0 && s.b.isActive() {
+		s.b.controller.Suspect(metadata.NodeID(id - 1)) // R19
+	}
+}
 
 // errClose ends a connection without an answer (trap 2); its text is the reason in the log.
 var errClose = errors.New("connection closed by protocol")
@@ -39,7 +46,7 @@ var errClose = errors.New("connection closed by protocol")
 // Burst serves complete frames in order. Produce requests are staged and appended together at the end of the
 // burst or before the first request of another kind, so that order holds (B1).
 func (s *session) Burst(frames [][]byte) error {
-	if !s.admitted {
+	if !s.admitted && !s.l.internal() { // nodes need each other to become ready
 		select {
 		case <-s.b.ready:
 			s.admitted = true
@@ -103,7 +110,7 @@ func (s *session) start(body []byte, size int) error {
 	switch s.header.Key {
 	case keyFetch:
 		return s.startFetch(body)
-	case int16(protocol.RaftStream), int16(protocol.FetchMetadata):
+	case int16(protocol.RaftStream), int16(protocol.FetchMetadata), int16(protocol.Hello):
 		return s.startOwn(body)
 	default:
 		return s.startPlain(body)

@@ -2,12 +2,14 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
 
-	"cordwood/controller"
 	"cordwood/controller/decide"
 	"cordwood/metadata"
 )
@@ -15,10 +17,15 @@ import (
 // requestTimeoutMax bounds how long an administrative request may wait, whatever it says.
 const requestTimeoutMax = 5 * time.Minute
 
-// decided runs a decision at the active controller and returns its reply once this broker's own image shows it (B4).
+// decided runs a decision at the controller of this process and returns its reply once this broker's own image shows it (B4).
 func decided[R any](ctx context.Context, b *Broker, f func(img *metadata.Image, now time.Time) (decide.Outcome[R], error)) (R, error) {
-	reply, index, err := controller.Do(ctx, b.controller, f)
+	if ctx.Err() != nil {
+		var none R
+		return none, fmt.Errorf("%w: no active controller decided in time", kerr.RequestTimedOut)
+	}
+	reply, index, err := controllerDo(ctx, b, f)
 	if err != nil {
+		noteElsewhere(ctx, err)
 		return reply, err
 	}
 	return reply, b.awaitImage(ctx, index)
@@ -38,24 +45,32 @@ func (b *Broker) rules() *decide.Rules {
 	return &decide.Rules{
 		Partitions: b.cfg.NumPartitions, ReplicationFactor: max(b.cfg.ReplicationFactor, 0),
 		TopicConfig: b.cfg.Topic, Configured: true, BrokerKey: describeBrokerKey,
+		InternalFactor: func(topic string) int16 {
+			if topic == offsetsTopic {
+				return b.cfg.Offsets.ReplicationFactor
+			}
+			return 0
+		},
 	}
 }
 
 // autoCreate creates topics with the defaults and waits until this broker shows them with a leader. Failures are
 // left to the caller, which looks at the image.
 func (b *Broker) autoCreate(ctx context.Context, names []string) {
-	req := decide.CreateTopicsRequest{Internal: true, Rules: b.rules(), NewID: b.controller.NewTopicID}
-	for _, name := range names {
-		t := decide.NewTopic{Name: name, Partitions: -1, ReplicationFactor: -1}
-		if name == offsetsTopic {
-			t = b.offsetsTopicSpec()
-		}
-		req.Topics = append(req.Topics, t)
+	q := kmsg.NewPtrCreateTopicsRequest()
+	q.Version = 7
+	if at, bounded := ctx.Deadline(); bounded {
+		q.TimeoutMillis = int32(max(time.Until(at), time.Millisecond) / time.Millisecond)
 	}
-	_, err := decided(ctx, b, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.CreateTopicsReply], error) {
-		return decide.CreateTopics(img, req, now)
-	})
-	if err != nil {
+	for _, name := range names {
+		t := kmsg.NewCreateTopicsRequestTopic()
+		t.Topic, t.NumPartitions, t.ReplicationFactor = name, -1, -1
+		if name == offsetsTopic {
+			b.specifyOffsetsTopic(&t)
+		}
+		q.Topics = append(q.Topics, t)
+	}
+	if _, err := b.handlers[q.Key()].serve(ctx, b.byItself(q)); err != nil {
 		b.log.Warn("automatic creation of topics", zap.Int("topics", len(names)), zap.Error(err))
 		return
 	}
@@ -64,23 +79,23 @@ func (b *Broker) autoCreate(ctx context.Context, names []string) {
 	}
 }
 
-// offsetsTopicSpec is how __consumer_offsets is made: compacted, with as many replicas as there are live brokers, at
+// specifyOffsetsTopic says how __consumer_offsets is made: compacted, with as many replicas as there are live brokers, at
 // most offsets.topic.replication.factor.
-func (b *Broker) offsetsTopicSpec() decide.NewTopic {
+func (b *Broker) specifyOffsetsTopic(t *kmsg.CreateTopicsRequestTopic) {
 	live := int16(0)
 	for broker := range b.image().Brokers() {
 		if broker.Live() {
 			live++
 		}
 	}
-	set := func(k, v string) decide.ConfigEntry { return decide.ConfigEntry{Key: k, Value: &v} }
-	return decide.NewTopic{
-		Name: offsetsTopic, Partitions: b.cfg.Offsets.Partitions,
-		ReplicationFactor: max(1, min(b.cfg.Offsets.ReplicationFactor, live)),
-		Configs: []decide.ConfigEntry{
-			set("cleanup.policy", "compact"), set("compression.type", "producer"),
-			set("segment.bytes", strconv.FormatInt(b.cfg.Offsets.SegmentBytes, 10)),
-		},
+	t.NumPartitions = b.cfg.Offsets.Partitions
+	t.ReplicationFactor = max(1, min(b.cfg.Offsets.ReplicationFactor, live))
+	for _, c := range [][2]string{
+		{"cleanup.policy", "compact"}, {"compression.type", "producer"}, {"segment.bytes", strconv.FormatInt(b.cfg.Offsets.SegmentBytes, 10)},
+	} {
+		set := kmsg.NewCreateTopicsRequestTopicConfig()
+		set.Name, set.Value = c[0], kmsg.StringPtr(c[1])
+		t.Configs = append(t.Configs, set)
 	}
 }
 

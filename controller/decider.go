@@ -87,6 +87,7 @@ func (d *decider) office(ctx context.Context) error {
 		return d.over(err)
 	}
 	n.active.Store(true)
+	n.suspectAll()
 	select {
 	case <-n.ready:
 	default:
@@ -117,7 +118,7 @@ func (d *decider) over(err error) error {
 // and of settings that changed while nobody was in office.
 func (d *decider) enter(ctx context.Context) error {
 	n := d.n
-	if err := d.await(ctx, func() raft.Future { return d.raft.Barrier(0) }); err != nil {
+	if err := d.await(ctx, func() error { return d.raft.Barrier(0).Error() }); err != nil {
 		return err
 	}
 	img := n.Image()
@@ -140,11 +141,16 @@ func (d *decider) enter(ctx context.Context) error {
 func (n *Node) identity(img *metadata.Image) ([]metadata.Change, error) {
 	self := metadata.VoterRecorded{ID: n.cfg.NodeID, Dir: n.cfg.DirID}
 	if img.ClusterID() == "" {
-		id := n.cfg.ClusterID
+		f := n.founded.Load()
+		id := f.ClusterID
 		if id == "" {
 			id = n.NewTopicID().String()
 		}
-		return append([]metadata.Change{metadata.ClusterCreated{ClusterID: id}, self}, metadata.InitialFeatures()...), nil
+		changes := []metadata.Change{metadata.ClusterCreated{ClusterID: id}}
+		for _, v := range f.Voters {
+			changes = append(changes, metadata.VoterRecorded{ID: v.ID, Dir: v.Dir})
+		}
+		return append(changes, metadata.InitialFeatures()...), nil
 	}
 	if n.cfg.ClusterID != "" && n.cfg.ClusterID != img.ClusterID() {
 		return nil, fmt.Errorf("%w: it is of cluster %s, this node of %s", ErrForeign, img.ClusterID(), n.cfg.ClusterID)
@@ -210,6 +216,7 @@ func (d *decider) round(ctx context.Context) error {
 	r := round{base: n.Image(), log: n.log}
 	r.scratch = r.base
 	d.fence(&r)
+	defer n.setFencing(nil)
 	for r.open() {
 		q := d.next()
 		if q == nil {
@@ -233,7 +240,7 @@ func (d *decider) round(ctx context.Context) error {
 	if len(r.changes) > 0 {
 		err = d.commit(ctx, r.base, r.changes)
 	} else {
-		err = d.await(ctx, d.raft.VerifyLeader) // answers must not come from a deposed leader (Z30)
+		err = d.verify(ctx) // answers must not come from a deposed leader (Z30)
 	}
 	if err != nil {
 		r.refuse(notController())
@@ -264,7 +271,8 @@ func (d *decider) fence(r *round) {
 	if next, pending := d.n.sessions.s.NextDeadline(r.base); pending && !next.After(now) {
 		d.n.sessions.s.Vouch(r.base, d.n.cfg.NodeID, now)
 	}
-	out := decide.FenceExpired(r.base, d.n.sessions.s, now)
+	out := decide.FenceExpired(r.base, d.n.sessions.s, d.n.cfg.Rules, now)
+	d.n.sessions.fencing = out.Reply
 	d.n.sessions.mu.Unlock()
 	if len(out.Changes) == 0 {
 		return
@@ -279,13 +287,17 @@ func (d *decider) fence(r *round) {
 // commit proposes facts and waits until they are part of the image, or this is no longer
 // the leader.
 func (d *decider) commit(ctx context.Context, base *metadata.Image, changes []metadata.Change) error {
-	data, err := encodeCommand(base.Index(), changes)
+	data, err := command{stamp: base.Index(), claim: d.n.fsm.claim.Swap(nil), changes: changes}.encode()
 	if err != nil {
 		return err
 	}
+	if mutant == 13 {
+		d.raft.Apply(data, 0)
+		return nil
+	}
 	began := time.Now()
 	var future raft.ApplyFuture
-	if err := d.await(ctx, func() raft.Future { future = d.raft.Apply(data, 0); return future }); err != nil {
+	if err := d.await(ctx, func() error { future = d.raft.Apply(data, 0); return future.Error() }); err != nil {
 		return err
 	}
 	if err, refused := future.Response().(error); refused {
@@ -297,8 +309,19 @@ func (d *decider) commit(ctx context.Context, base *metadata.Image, changes []me
 	return nil
 }
 
+// verify is Node.verify for a round that decided nothing.
+func (d *decider) verify(ctx context.Context) error {
+	switch err := d.n.verify(ctx); {
+	case d.n.guard.failed() != nil:
+		return d.n.guard.cause
+	case err != nil:
+		return errOver
+	}
+	return nil
+}
+
 // await asks raft something and waits for the answer, unless the node ends first.
-func (d *decider) await(ctx context.Context, question func() raft.Future) error {
+func (d *decider) await(ctx context.Context, question func() error) error {
 	select {
 	case err := <-d.n.ask(question):
 		if err != nil {

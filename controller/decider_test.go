@@ -101,7 +101,7 @@ func TestAnEntryDecidedOnAnotherImageIsRefused(t *testing.T) {
 	n.join(1, 1)
 	before := n.Image()
 	for _, stamp := range []uint64{0, before.Index() - 1, before.Index() + 1} {
-		data, err := encodeCommand(stamp, []metadata.Change{metadata.ProducerIDsAllocated{Next: 77}})
+		data, err := command{stamp: stamp, changes: []metadata.Change{metadata.ProducerIDsAllocated{Next: 77}}}.encode()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@
 // Files, all below Config.Dir:
 //
 //	.lock                            held while the node is open
-//	vote                             raft's term and vote, replaced atomically
+//	vote                             raft's term and vote, and the founding, replaced atomically
 //	metadata-0/…                     raft's log, a segment.Log: offset = raft index
 //	INDEX-TERM.snapshot              the image at that index
 //	reserve                          space that is given up when the disk is full (R16)
@@ -31,8 +31,24 @@
 // read was durable: damage there is corruption, damage above it a torn tail (R16).
 //
 //	data of a command = version (1), uvarint stamp, facts as metadata.EncodeChanges gives them
+//	                  | version (2), uvarint stamp, uvarint index, 8 bytes digest, facts
+//	digest            = the first bytes of SHA-256 of the image at that index, as a snapshot holds it
 //	snapshot          = magic, length and bytes of raft's meta, the image, size, CRC-32C
 //	vote              = magic, CRC-32C, key and value pairs
+//
+// How a node comes into the quorum (C5). Each greets all others (Config.Greet) until it may:
+//
+//	empty ──all founders answered, none has started──▶ prepared ──all founders have prepared──▶ started: raft runs
+//	  │                                                   └────────another has started──────────▲
+//	  └──another has started and has recorded this node with this disk──────────────────────────┘
+//
+//	hello = CBOR map {1: node id, 2: directory id, 3: stage (0 empty, 1 prepared, 2 started), 4: cluster id,
+//	        5: proposal for one, 6: [founders], 7: [recorded voters, {1: node id, 2: directory id}]}
+//
+// The founders are the voters of the configuration, or the lowest ids of as many nodes as are
+// expected. The cluster's id is the operator's, else the proposal of the lowest founder. What
+// a node has become it keeps beside its vote (key "Founding"): {1: proposal, 2: cluster id,
+// 3: [founders], 4: [voters], 5: admitted}.
 //
 // Invariants:
 //
@@ -43,15 +59,29 @@
 //	    the node stops and never tries again (R16, R17, Z26).
 //	C4  the node goes on from nothing but an empty directory or its own state: a log that is
 //	    gone, torn in the middle, or of another cluster stops it (Z29).
+//	C5  no founder takes part in raft before all have prepared, durably. So a node that is
+//	    empty while another has started lost its disk or is new: it stays out until the quorum
+//	    has recorded its id with the disk it has (Z29).
+//	C6  whoever is told that this node leads was told so by a majority after it asked: a
+//	    heartbeat of a broker is answered, and a request that changes nothing, only then (Z30).
+//	    raft's VerifyLeader alone would be content with an answer from before the question.
+//	C7  a broker that an entry under way fences gets no answer beside the queue (R18).
+//	C8  no broker is fenced before its session ends but on the evidence of two refused dials
+//	    20 ms apart without a heartbeat between them (R19); a new controller dials all at once.
+//	C9  a leader that hears no majority for 100 ms gives up; the others elect another within a
+//	    second (R18 leaves them 1.9 s).
+//	C10 every 1024 entries the leader's next entry tells what its image came to; a voter whose
+//	    own came to something else stops (R17).
 //
-// While there is one voter it leads at once (transport.leadAlone) and raft keeps the timing
-// of a network: short timeouts would only cost it a processor's two per cent at rest.
+// While there is one voter it leads at once (transport.leadAlone).
 //
 // Goroutines: raft's own; Run's, which is the decider's; one that passes on what other
-// voters ask; one per question raft has not answered yet. Run waits for all of them, but
-// not for those that hang in the kernel with a disk. Locks: fsm.mu (feed and image),
-// sessions.mu, store.mu (window), stable.mu, stream.mu, asking.mu; nothing waits under any
-// of them, and none is taken under another.
+// voters ask; one that proves leadership to whoever waits for it (tell); one that receives suspects, and one per suspect
+// that is being dialed; one that takes digests of images (audit); one per question
+// raft has not answered yet. Run waits for all of them, but not for those that hang in the
+// kernel with a disk. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window),
+// stable.mu, stream.mu, transport.mu, asking.mu; nothing waits under any of them, and none
+// is taken under another.
 //
 // Not here: rules (controller/decide), wire formats and authentication (broker).
 package controller

@@ -48,26 +48,51 @@ func FuzzCommand(f *testing.F) {
 		{metadata.ClusterCreated{ClusterID: "c"}},
 		{metadata.TopicCreated{ID: metadata.TopicID{1}, Name: "t"}},
 	} {
-		raw, err := encodeCommand(0, changes)
+		raw, err := command{changes: changes}.encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Add([]byte{commandVersionAudited, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0x82, 1, 0x80})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := decodeCommand(raw)
+		if err != nil {
+			return
+		}
+		if _, err := metadata.Empty().With(1, c.changes); err != nil {
+			return
+		}
+		again, err := c.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := decodeCommand(again); err != nil || d.stamp != c.stamp || (d.claim == nil) != (c.claim == nil) || len(d.changes) != len(c.changes) {
+			t.Fatalf("%+v, %v; before %+v", d, err, c)
+		}
+	})
+}
+
+// What another node says before raft runs is a hello or an error.
+func FuzzHello(f *testing.F) {
+	for _, h := range []Hello{{}, {Node: 2, Stage: Prepared, ClusterID: "c", Founders: []metadata.NodeID{1, 2}}, {Stage: Started, Voters: []metadata.Voter{{ID: 1, Dir: metadata.DirID{1}}}}} {
+		raw, err := h.Encode()
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		stamp, changes, err := decodeCommand(raw)
+		h, err := DecodeHello(raw)
 		if err != nil {
 			return
 		}
-		if _, err := metadata.Empty().With(1, changes); err != nil {
-			return
-		}
-		again, err := encodeCommand(stamp, changes)
+		again, err := h.Encode()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, c, err := decodeCommand(again); err != nil || s != stamp || len(c) != len(changes) {
-			t.Fatalf("stamp %d, %d changes, %v; before %d, %d", s, len(c), err, stamp, len(changes))
+		if back, err := DecodeHello(again); err != nil || back.Node != h.Node || len(back.Voters) != len(h.Voters) {
+			t.Fatalf("%+v, %v; before %+v", back, err, h)
 		}
 	})
 }

@@ -41,8 +41,19 @@ type Config struct {
 	SnapshotAfter  uint64        // entries that make a snapshot due; default 2048
 	SegmentBytes   int64         // size of the log's files; default 16 MiB
 
-	// Dial opens a raft stream to another voter; nil: there is none.
+	// The quorum. Voters are its first ones by id (controller.quorum.voters); or Expect says
+	// how many there will be, whoever they are (cordwood.bootstrap.expect). With neither the
+	// node waits to be added to a quorum that exists; without Greet it is one by itself.
+	Voters []metadata.NodeID
+	Expect int
+	// Greet says hello to every node that may be a voter, all at once and for a second at
+	// most, and returns what was answered.
+	Greet func(ctx context.Context, mine Hello) []Hello
+	// Dial opens a raft stream to another voter.
 	Dial func(ctx context.Context, to metadata.NodeID) (net.Conn, error)
+	// Probe dials a broker's internal address, and reports whether it was refused: silence
+	// and every other error are no. nil: nobody is fenced before its session ends (R19).
+	Probe func(ctx context.Context, b *metadata.Broker) (refused bool)
 }
 
 func (c *Config) fill() error {
@@ -92,13 +103,21 @@ type Node struct {
 	ready  chan struct{}
 	gone   chan struct{} // closed when nobody will decide any more
 
-	active   atomic.Bool
-	raft     atomic.Pointer[raft.Raft]
-	counters counters
+	checks   chan chan<- error // who wants to know whether this node still leads
+	suspects chan metadata.NodeID
+
+	active    atomic.Bool
+	founded   atomic.Pointer[founding]
+	part      atomic.Bool // takes part in raft
+	raft      atomic.Pointer[raft.Raft]
+	transport atomic.Pointer[transport] // set before raft
+	counters  counters
 
 	sessions struct {
-		mu sync.Mutex
-		s  *decide.Sessions
+		mu      sync.Mutex
+		s       *decide.Sessions
+		fencing []metadata.NodeID // by the entry that is under way
+		heard   map[metadata.NodeID]heard
 	}
 	// asking counts the questions raft has not answered yet.
 	asking struct {
@@ -110,15 +129,23 @@ type Node struct {
 	end        sync.Once
 }
 
+// heard is what a broker's last heartbeat said.
+type heard struct {
+	index uint64 // of its image
+	at    time.Time
+}
+
 // Open reads the directory; an empty one needs no format step. The node does nothing until
 // Run; whoever does not call Run must Close.
 func Open(cfg Config) (*Node, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, guard: newGuard(cfg.DiskStall), queue: make(chan *request, 1024), ready: make(chan struct{}), gone: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Log, guard: newGuard(cfg.DiskStall), queue: make(chan *request, 1024), checks: make(chan chan<- error), suspects: make(chan metadata.NodeID, 1024), ready: make(chan struct{}), gone: make(chan struct{})}
 	n.fsm, n.stream = newFSM(n.guard), newStream(cfg.NodeID, cfg.Dial)
 	n.sessions.s = decide.NewSessions(cfg.SessionTimeout)
+	n.sessions.heard = map[metadata.NodeID]heard{}
+	n.founded.Store(&founding{})
 	if err := vfs.MkdirAllSync(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
@@ -149,55 +176,7 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
-	return n.bootstrap(snapshots)
-}
-
-// bootstrap makes an empty directory the first of a cluster of one, and refuses a
-// directory that was more than that and has lost it (C4, Z29). The first entry is written
-// here and not by raft.BootstrapCluster, which a crash between its two steps would leave
-// stuck for ever.
-func (n *Node) bootstrap(snapshots []*raft.SnapshotMeta) error {
-	first, _ := n.store.FirstIndex()
-	last, _ := n.store.LastIndex()
-	term, err := n.stable.GetUint64([]byte(keyTerm))
-	if err != nil {
-		return err
-	}
-	switch {
-	case n.store.isNew() && (term > 1 || len(snapshots) > 0):
-		return fmt.Errorf("%w: the node has been in term %d, but its log is gone", errCorrupt, term)
-	case len(snapshots) > 0 && last > snapshots[0].Index && first > snapshots[0].Index+1:
-		return fmt.Errorf("%w: it begins at entry %d, the newest snapshot ends at %d", errCorrupt, first, snapshots[0].Index)
-	case len(snapshots) == 0 && last > 0 && first > firstIndex:
-		return fmt.Errorf("%w: it begins at entry %d and there is no snapshot", errCorrupt, first)
-	case len(snapshots) > 0 || last > 0:
-		return n.remembers(last, term)
-	case term > 1:
-		return fmt.Errorf("%w: the node has been in term %d, but its log is empty", errCorrupt, term)
-	}
-	self := raft.ServerAddress(strconv.Itoa(int(n.cfg.NodeID)))
-	configuration := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(self), Address: self}}}
-	if err := n.stable.SetUint64([]byte(keyTerm), 1); err != nil {
-		return err
-	}
-	return n.store.StoreLog(&raft.Log{Index: firstIndex, Term: 1, Type: raft.LogConfiguration,
-		Data: raft.EncodeConfiguration(configuration), AppendedAt: time.Now()})
-}
-
-// remembers refuses a log that is ahead of the vote: the node has forgotten whom it
-// elected, and could elect somebody else in the same term.
-func (n *Node) remembers(last, term uint64) error {
-	var l raft.Log
-	if last == 0 {
-		return nil
-	}
-	if err := n.store.GetLog(last, &l); err != nil {
-		return err
-	}
-	if l.Term > term {
-		return fmt.Errorf("%w: the log is in term %d, the vote in %d", errCorrupt, l.Term, term)
-	}
-	return nil
+	return n.begin(snapshots)
 }
 
 // Close gives back a node that does not run.
@@ -214,9 +193,14 @@ func (n *Node) Close() error {
 	return errors.Join(errs...)
 }
 
+// raftConfig has the timings of a LAN: a leader that is cut off gives up after a lease,
+// before anybody else may lead; the others elect within a second (C9).
 func (n *Node) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(strconv.Itoa(int(n.cfg.NodeID)))
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = raftHeartbeat, raftHeartbeat, raftLease
+	c.MaxAppendEntries, c.BatchApplyCh = 1024, true
+	c.ShutdownOnRemove = false // it can be added again
 	c.TrailingLogs, c.SnapshotThreshold = n.cfg.Trailing, n.cfg.SnapshotAfter
 	c.SnapshotInterval = 30 * time.Second // at most twice that between two looks
 	c.NoLegacyTelemetry = true
@@ -224,20 +208,27 @@ func (n *Node) raftConfig() *raft.Config {
 	return c
 }
 
-// Run starts raft and the decider, and returns when all their goroutines are gone: nil
-// after ctx ended, else why the node had to stop. Only when the disk hangs it does not
-// wait for those that hang with it.
+// Run waits until this node belongs to a quorum, starts raft and the decider, and returns
+// when all their goroutines are gone: nil after ctx ended, else why the node had to stop.
+// Only when the disk hangs it does not wait for those that hang with it.
 func (n *Node) Run(ctx context.Context) error {
+	if err := n.gather(ctx); err != nil || ctx.Err() != nil {
+		return errors.Join(err, n.Close())
+	}
 	transport, conf := newTransport(n), n.raftConfig()
 	r, err := raft.NewRaft(conf, n.fsm, n.store, n.stable, n.snaps, transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("controller: %w", err), transport.Close(), n.Close())
 	}
+	n.transport.Store(transport)
 	n.raft.Store(r)
 	inside, cancel := context.WithCancel(context.Background())
 	var helpers sync.WaitGroup
 	helpers.Go(func() { transport.run(inside) })
 	helpers.Go(func() { transport.leadAlone(inside, r, conf.LocalID) })
+	helpers.Go(func() { n.tell(inside, r, transport) })
+	helpers.Go(func() { n.investigate(inside) })
+	helpers.Go(func() { n.audit(inside) })
 	err = n.lead(ctx, r)
 	n.end.Do(func() { close(n.gone) })
 	n.refuseQueued()
@@ -254,7 +245,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 // ask puts a question to raft, which has no channel to wait on: both the question and the
 // answer hang while the disk does.
-func (n *Node) ask(question func() raft.Future) <-chan error {
+func (n *Node) ask(question func() error) <-chan error {
 	answer := make(chan error, 1)
 	n.asking.mu.Lock()
 	defer n.asking.mu.Unlock()
@@ -262,7 +253,7 @@ func (n *Node) ask(question func() raft.Future) <-chan error {
 		answer <- raft.ErrRaftShutdown
 		return answer
 	}
-	n.asking.wait.Go(func() { answer <- question().Error() })
+	n.asking.wait.Go(func() { answer <- question() })
 	return answer
 }
 
@@ -321,7 +312,7 @@ func (n *Node) again(r *raft.Raft) <-chan time.Time {
 // transfer hands leadership over before a stop, if there is anybody.
 func (n *Node) transfer(r *raft.Raft) {
 	if c := r.GetConfiguration(); c.Error() == nil && len(c.Configuration().Servers) > 1 && r.State() == raft.Leader {
-		if err := <-n.ask(r.LeadershipTransfer); err != nil {
+		if err := <-n.ask(func() error { return r.LeadershipTransfer().Error() }); err != nil {
 			n.log.Info("leadership was not handed over", zap.String("event", "CW-0402"), zap.Error(err))
 		}
 	}
@@ -352,8 +343,25 @@ func (n *Node) Active() bool { return n.active.Load() }
 // cluster has its id.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
-// HandOver gives raft a connection from another voter; it belongs to raft from then on.
-func (n *Node) HandOver(ctx context.Context, c net.Conn) error { return n.stream.handOver(ctx, c) }
+// Leader is the node that raft takes for the leader; metadata.NoNode if there is none. It
+// is a hint where to ask: the answer says who is.
+func (n *Node) Leader() metadata.NodeID {
+	r := n.raft.Load()
+	if r == nil {
+		return metadata.NoNode
+	}
+	_, id := r.LeaderWithID()
+	return nodeOf(id)
+}
+
+// HandOver gives raft a connection from another voter; it belongs to raft from then on. A
+// node that takes no part in raft refuses it.
+func (n *Node) HandOver(ctx context.Context, c net.Conn) error {
+	if n.raft.Load() == nil {
+		return errOutside
+	}
+	return n.stream.handOver(ctx, c)
+}
 
 // NewTopicID returns a random id that Kafka's tools can be given.
 func (n *Node) NewTopicID() metadata.UUID {

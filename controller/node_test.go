@@ -154,15 +154,12 @@ func TestTheClusterIDIsTheOperatorsIfHeHasOne(t *testing.T) {
 	}
 	n.stop()
 	cfg.ClusterID = "AkU3OEVBNTcwNTJENDM2Qk"
-	other, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := <-run(t, other).done; !errors.Is(err, ErrForeign) {
+	if _, err := Open(cfg); !errors.Is(err, ErrForeign) {
 		t.Fatal(err)
 	}
 	cfg.ClusterID, cfg.DirID = "", metadata.DirID{9}
-	if other, err = Open(cfg); err != nil {
+	other, err := Open(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := <-run(t, other).done; !errors.Is(err, ErrForeign) {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"cordwood/controller/decide"
@@ -14,6 +15,7 @@ func (n *Node) RegisterBroker(ctx context.Context, req decide.RegisterBrokerRequ
 	reply, index, err := Do(ctx, n, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.RegisterBrokerReply], error) {
 		n.sessions.mu.Lock()
 		defer n.sessions.mu.Unlock()
+		req.Rules = n.cfg.Rules
 		return decide.RegisterBroker(img, n.sessions.s, req, now)
 	})
 	if err != nil {
@@ -31,28 +33,41 @@ func (n *Node) Heartbeat(ctx context.Context, req decide.HeartbeatRequest) (deci
 	if !n.Active() {
 		return decide.HeartbeatReply{}, notController()
 	}
-	out, err := n.heartbeat(n.Image(), req, time.Now())
-	if err == nil && len(out.Changes) > 0 {
+	req.Rules = n.cfg.Rules
+	out, beside, err := n.heartbeatBeside(req)
+	if !beside {
 		reply, _, err := Do(ctx, n, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.HeartbeatReply], error) {
-			return n.heartbeat(img, req, now)
+			n.sessions.mu.Lock()
+			defer n.sessions.mu.Unlock()
+			return decide.Heartbeat(img, n.sessions.s, req, now)
 		})
 		return reply, err
 	}
-	select {
-	case lost := <-n.ask(n.raft.Load().VerifyLeader):
-		if lost != nil {
-			return decide.HeartbeatReply{}, notController()
-		}
-		return out.Reply, err
-	case <-ctx.Done():
-		return decide.HeartbeatReply{}, ctx.Err()
-	case <-n.gone:
-		return decide.HeartbeatReply{}, notController()
+	if lost := n.verify(ctx); lost != nil {
+		return decide.HeartbeatReply{}, lost
 	}
+	return out.Reply, err
 }
 
-func (n *Node) heartbeat(img *metadata.Image, req decide.HeartbeatRequest, now time.Time) (decide.Outcome[decide.HeartbeatReply], error) {
+// heartbeatBeside answers from the newest image. That is not for a broker which an entry
+// that is under way fences: it would lead for most of a session on the word of a
+// controller that is giving its partitions to others.
+func (n *Node) heartbeatBeside(req decide.HeartbeatRequest) (out decide.Outcome[decide.HeartbeatReply], beside bool, err error) {
 	n.sessions.mu.Lock()
 	defer n.sessions.mu.Unlock()
-	return decide.Heartbeat(img, n.sessions.s, req, now)
+	if slices.Contains(n.sessions.fencing, req.ID) {
+		return out, false, nil
+	}
+	now := time.Now()
+	if out, err = decide.Heartbeat(n.Image(), n.sessions.s, req, now); err == nil {
+		n.sessions.heard[req.ID] = heard{req.MetadataIndex, now}
+	}
+	return out, err != nil || len(out.Changes) == 0, err
+}
+
+// setFencing says which brokers the entry that is under way fences.
+func (n *Node) setFencing(ids []metadata.NodeID) {
+	n.sessions.mu.Lock()
+	defer n.sessions.mu.Unlock()
+	n.sessions.fencing = ids
 }

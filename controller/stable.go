@@ -21,25 +21,32 @@ const (
 
 	keyTerm     = "CurrentTerm" // raft's names
 	keyVoteTerm = "LastVoteTerm"
+	keyVoteCand = "LastVoteCand"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // stable is raft's small state: term and vote. Every Set replaces the file atomically,
 // with one exception: raft always sets LastVoteTerm and then LastVoteCand before a vote
-// leaves the node, so the first of them can wait for the second and share its fsyncs. A
-// crash in between finds the earlier vote, and no other was given.
+// leaves the node, so the first of them waits for the second and is saved with it. A crash
+// in between finds the earlier vote, and no other was given.
+//
+// A heartbeat of a new leader sets the term beside raft's main loop, so writers take turns,
+// by a channel.
 type stable struct {
-	fs    vfs.FS
-	name  string
-	guard *guard
+	fs     vfs.FS
+	name   string
+	guard  *guard
+	writes chan struct{}
 
-	mu     sync.Mutex
-	values map[string][]byte
+	mu       sync.Mutex
+	values   map[string][]byte
+	unsaved  bool   // a value is set that the file does not hold
+	voteTerm []byte // set, and waiting for its candidate
 }
 
 func openStable(fsys vfs.FS, dir string, g *guard) (*stable, error) {
-	s := &stable{fs: fsys, name: filepath.Join(dir, voteFile), guard: g, values: map[string][]byte{}}
+	s := &stable{fs: fsys, name: filepath.Join(dir, voteFile), guard: g, writes: make(chan struct{}, 1), values: map[string][]byte{}}
 	raw, err := vfs.ReadFile(fsys, s.name, voteLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -74,23 +81,48 @@ func (s *stable) SetUint64(key []byte, v uint64) error {
 	return s.Set(key, binary.BigEndian.AppendUint64(nil, v))
 }
 
+// Set keeps one value. It ends the goroutine it is called on, raft's, when the file cannot
+// be written: raft would panic.
 func (s *stable) Set(key, value []byte) error {
+	values := map[string][]byte{string(key): value}
 	s.mu.Lock()
-	if slices.Equal(s.values[string(key)], value) && s.values[string(key)] != nil {
+	switch string(key) {
+	case keyVoteTerm:
+		s.voteTerm = slices.Clone(value)
 		s.mu.Unlock()
 		return nil
+	case keyVoteCand:
+		if s.voteTerm != nil {
+			values[keyVoteTerm] = s.voteTerm
+		}
+		s.voteTerm = nil
 	}
-	s.values[string(key)] = slices.Clone(value)
-	raw := encodeVote(s.values)
 	s.mu.Unlock()
-	if string(key) == keyVoteTerm {
-		return nil
-	}
-	// raft has one goroutine for all of this, so writers take turns without a lock.
-	if err := s.guard.write(func() error { return vfs.WriteFileAtomic(s.fs, s.name, raw) }); err != nil {
-		s.guard.halt(err) // raft panics when it cannot save its term
+	if err := s.save(values); err != nil {
+		s.guard.halt(err)
 	}
 	return nil
+}
+
+// save sets values together: after a crash all or none of them are there.
+func (s *stable) save(values map[string][]byte) error {
+	s.mu.Lock()
+	for key, value := range values {
+		if old, set := s.values[key]; !set || !slices.Equal(old, value) {
+			s.values[key], s.unsaved = slices.Clone(value), true
+		}
+	}
+	s.mu.Unlock()
+	s.writes <- struct{}{}
+	defer func() { <-s.writes }()
+	s.mu.Lock()
+	raw, unsaved := encodeVote(s.values), s.unsaved
+	s.unsaved = false
+	s.mu.Unlock()
+	if !unsaved {
+		return nil
+	}
+	return s.guard.write(func() error { return vfs.WriteFileAtomic(s.fs, s.name, raw) })
 }
 
 func encodeVote(values map[string][]byte) []byte {

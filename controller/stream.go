@@ -14,10 +14,15 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// raftMaxPool and raftTimeout are of the connections between voters.
+// raftMaxPool and raftTimeout are of the connections between voters; a leader that hears no
+// majority for raftLease gives up, a follower that hears no leader for raftHeartbeat asks
+// for votes.
 const (
 	raftMaxPool = 3
-	raftTimeout = 10 * time.Second
+	raftTimeout = 2 * time.Second
+
+	raftHeartbeat = 150 * time.Millisecond
+	raftLease     = 100 * time.Millisecond
 )
 
 // stream gives raft its connections. Outgoing ones are dialed by node id; incoming ones
@@ -27,29 +32,43 @@ type stream struct {
 	self metadata.NodeID
 	dial func(ctx context.Context, to metadata.NodeID) (net.Conn, error)
 	in   chan net.Conn
-	done chan struct{}
+	life context.Context // until Close
+	end  context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
-	given  map[*inbound]bool // handed over and not closed yet
+	given  map[*carried]bool // raft has them and has not closed them
 }
 
-// inbound is a connection that was handed over. raft reads it until it breaks, so a stop
-// must close it.
-type inbound struct {
+// carried is a connection that raft has. Its goroutines wait in it until it breaks, so a
+// stop must close it.
+type carried struct {
 	net.Conn
 	s *stream
 }
 
-func (c *inbound) Close() error {
+func (c *carried) Close() error {
 	c.s.mu.Lock()
 	delete(c.s.given, c)
 	c.s.mu.Unlock()
 	return c.Conn.Close()
 }
 
+// carry gives raft a connection; nil after Close.
+func (s *stream) carry(conn net.Conn) *carried {
+	c := &carried{conn, s}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.given[c] = true
+	return c
+}
+
 func newStream(self metadata.NodeID, dial func(context.Context, metadata.NodeID) (net.Conn, error)) *stream {
-	return &stream{self: self, dial: dial, in: make(chan net.Conn), done: make(chan struct{}), given: map[*inbound]bool{}}
+	life, end := context.WithCancel(context.Background())
+	return &stream{self: self, dial: dial, in: make(chan net.Conn), life: life, end: end, given: map[*carried]bool{}}
 }
 
 // address is what a node is called inside raft: its id, which outlives its network address.
@@ -64,19 +83,19 @@ func (s *stream) Accept() (net.Conn, error) {
 	select {
 	case c := <-s.in:
 		return c, nil
-	case <-s.done:
+	case <-s.life.Done():
 		return nil, net.ErrClosed
 	}
 }
 
-// Close ends Accept and every connection that was handed over.
+// Close ends Accept, every dial and every connection.
 func (s *stream) Close() error {
 	s.mu.Lock()
 	given := s.given
-	s.given = map[*inbound]bool{}
+	s.given = map[*carried]bool{}
 	if !s.closed {
 		s.closed = true
-		close(s.done)
+		s.end()
 	}
 	s.mu.Unlock()
 	var errs []error
@@ -91,26 +110,29 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 	if err != nil || s.dial == nil {
 		return nil, fmt.Errorf("controller: no way to node %q", to)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(s.life, timeout)
 	defer cancel()
-	return s.dial(ctx, metadata.NodeID(id))
+	conn, err := s.dial(ctx, metadata.NodeID(id))
+	if err != nil {
+		return nil, err
+	}
+	if c := s.carry(conn); c != nil {
+		return c, nil
+	}
+	return nil, errors.Join(net.ErrClosed, conn.Close())
 }
 
 // handOver gives raft a connection; it belongs to raft from then on, unless it comes back
 // with an error.
 func (s *stream) handOver(ctx context.Context, conn net.Conn) error {
-	c := &inbound{conn, s}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	c := s.carry(conn)
+	if c == nil {
 		return net.ErrClosed
 	}
-	s.given[c] = true
-	s.mu.Unlock()
 	select {
 	case s.in <- c:
 		return nil
-	case <-s.done:
+	case <-s.life.Done():
 		return net.ErrClosed
 	case <-ctx.Done():
 		s.mu.Lock()

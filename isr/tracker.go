@@ -193,6 +193,9 @@ func (t *Tracker) Tick(now time.Time) Effects {
 	for i := range t.followers {
 		t.followers[i].refused = false
 	}
+	if mutant == 12 {
+		t.settle()
+	}
 	if t.state == Committed {
 		e.Propose = t.shrink(func(r *replica) bool { return !r.isCaughtUp(t.end, t.p.Durable, t.MaxLag, now) })
 	}
@@ -241,7 +244,8 @@ func (t *Tracker) advance() {
 		candidate = t.durable
 	}
 	for i := range t.followers {
-		if r := &t.followers[i]; r.member {
+		// A replica that is caught up but may not join must not hold the others up (Z32).
+		if r := &t.followers[i]; r.member || mutant == 32 && r.end >= t.hw {
 			candidate = min(candidate, r.position(t.p.Durable))
 		}
 	}

@@ -155,6 +155,60 @@ func TestZ16DivergingFetchRecordsNothing(t *testing.T) {
 	check(t, tr)
 }
 
+func TestZ32ACaughtUpReplicaThatMayNotJoinHoldsNobodyUp(t *testing.T) {
+	tr := leader(10, 10, nodes(1, 2), 2, 1, 2, 3)
+	fenced := fetchAt(tr, 3, 10)
+	fenced.FencedOrStopping = true
+	if _, err := tr.Fetched(fenced, epoch0); err != nil {
+		t.Fatal(err)
+	}
+	tr.Appended(20, 20, epoch0)
+	if e, err := tr.Fetched(fetchAt(tr, 2, 20), epoch0); err != nil || e.HighWatermark != 20 {
+		t.Errorf("high watermark %d, error %v", e.HighWatermark, err)
+	}
+	check(t, tr)
+}
+
+// Silence is noticed after MaxLag, a third of Kafka's 30 s, if there is something to be missed.
+func TestASilentFollowerIsDroppedWhileOthersProgress(t *testing.T) {
+	tr := leader(10, 10, nodes(1, 2, 3), 2, 1, 2, 3)
+	now := epoch0
+	for n := range int64(200) {
+		now = now.Add(100 * time.Millisecond)
+		tr.Appended(11+n, 11+n, now)
+		if _, err := tr.Fetched(fetchAt(tr, 2, 11+n), now); err != nil {
+			t.Fatal(err)
+		}
+		e := tr.Tick(now)
+		check(t, tr)
+		if e.Propose == nil {
+			continue
+		}
+		if len(e.Propose.ISR) != 2 || e.Propose.contains(3) || now.Sub(epoch0) <= DefaultMaxLag {
+			t.Fatalf("after %s: %v", now.Sub(epoch0), e.Propose)
+		}
+		if now.Sub(epoch0) > 11*time.Second {
+			t.Fatalf("only after %s", now.Sub(epoch0))
+		}
+		return
+	}
+	t.Fatal("never")
+}
+
+func TestAFencedFollowerHoldsTheHighWatermarkUpNoLonger(t *testing.T) {
+	tr := leader(10, 10, nodes(1, 2, 3), 2, 1, 2, 3)
+	tr.Appended(20, 20, epoch0)
+	if e, err := tr.Fetched(fetchAt(tr, 2, 20), epoch0); err != nil || e.HighWatermark != 10 {
+		t.Fatal(e, err)
+	}
+	p := tr.p // the entry that fences broker 3
+	p.PartitionEpoch, p.ISR = p.PartitionEpoch+1, nodes(1, 2)
+	if e := tr.Committed(p, epoch0); e.HighWatermark != 20 {
+		t.Errorf("high watermark %d", e.HighWatermark)
+	}
+	check(t, tr)
+}
+
 func TestZ35MinISRComesWithThePartition(t *testing.T) {
 	tr := leader(10, 10, nodes(1, 3), 1, 1, 3)
 	p := tr.p

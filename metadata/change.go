@@ -21,6 +21,7 @@ const (
 	kindFeatureChanged       = 13
 	kindVoterRecorded        = 14
 	kindQuotaChanged         = 15
+	kindBrokerDirsChanged    = 16
 )
 
 type (
@@ -62,6 +63,13 @@ type (
 	BrokerShuttingDown struct {
 		ID    NodeID `cbor:"1,keyasint"`
 		Epoch int64  `cbor:"2,keyasint"`
+	}
+
+	// BrokerDirsChanged: these are the directories the broker has online; it had others when it registered (R16).
+	BrokerDirsChanged struct {
+		ID    NodeID  `cbor:"1,keyasint"`
+		Epoch int64   `cbor:"2,keyasint"`
+		Dirs  []DirID `cbor:"3,keyasint,omitempty"`
 	}
 
 	// TopicCreated names a topic; its partitions follow as PartitionCreated, in order.
@@ -134,6 +142,7 @@ func (BrokerUnregistered) kind() uint64   { return kindBrokerUnregistered }
 func (BrokerFenced) kind() uint64         { return kindBrokerFenced }
 func (BrokerUnfenced) kind() uint64       { return kindBrokerUnfenced }
 func (BrokerShuttingDown) kind() uint64   { return kindBrokerShuttingDown }
+func (BrokerDirsChanged) kind() uint64    { return kindBrokerDirsChanged }
 func (TopicCreated) kind() uint64         { return kindTopicCreated }
 func (TopicDeleted) kind() uint64         { return kindTopicDeleted }
 func (PartitionCreated) kind() uint64     { return kindPartitionCreated }

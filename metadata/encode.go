@@ -103,6 +103,7 @@ var decoders = map[uint64]func([]byte) (Change, error){
 	kindFeatureChanged:       decodeAs[FeatureChanged],
 	kindVoterRecorded:        decodeAs[VoterRecorded],
 	kindQuotaChanged:         decodeAs[QuotaChanged],
+	kindBrokerDirsChanged:    decodeAs[BrokerDirsChanged],
 }
 
 func decodeAs[C Change](body []byte) (Change, error) {

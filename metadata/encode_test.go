@@ -18,7 +18,7 @@ func every() []Change {
 	return []Change{
 		ClusterCreated{"cluster"},
 		BrokerRegistered{ID: 1, Incarnation: UUID{1}, Dirs: []DirID{{9}}, Listeners: []Endpoint{{"PLAINTEXT", "h", 9092, 3}}, Rack: "r", Features: map[string]VersionRange{"f": {1, 2}}},
-		BrokerUnregistered{1, 2}, BrokerFenced{1, 2}, BrokerUnfenced{1, 2}, BrokerShuttingDown{1, 2},
+		BrokerUnregistered{1, 2}, BrokerFenced{1, 2}, BrokerUnfenced{1, 2}, BrokerShuttingDown{1, 2}, BrokerDirsChanged{1, 2, []DirID{{3}}},
 		TopicCreated{ID: id(1), Name: "t", Internal: true}, TopicDeleted{id(1)},
 		PartitionCreated{id(1), 3, p}, PartitionChanged{id(1), 3, p},
 		ConfigChanged{ResourceBroker, "1", "k", "v", true}, ProducerIDsAllocated{1, 2, 3000}, FeatureChanged{"f", 3}, VoterRecorded{1, DirID{4}, true},
@@ -52,14 +52,15 @@ func TestChangesSurviveTheRoundTrip(t *testing.T) {
 // The bytes are a durable format: whoever changes them makes a new version.
 func TestBytesOfChangesStayTheSame(t *testing.T) {
 	for want, c := range map[string]Change{
-		"8201818201a1016163":                             ClusterCreated{"c"},
-		"8201818204a201010202":                           BrokerFenced{1, 2},
-		"820181820ca301010202031903e8":                   ProducerIDsAllocated{1, 2, 1000},
-		"820181820ba4010202617403616b046176":             ConfigChanged{Type: ResourceTopic, Name: "t", Key: "k", Value: "v"},
-		"820181820ba40104026003616b05f5":                 ConfigChanged{Type: ResourceBroker, Key: "k", Deleted: true},
-		"820181820fa301a201623d6102623d6202616b03f93e00": QuotaChanged{Entity: QuotaEntity{User: NamedQuota("a"), ClientID: NamedQuota("b")}, Key: "k", Value: 1.5},
-		"8201818208a10150" + hexID(id(3)):                TopicDeleted{id(3)},
-		"8201818207a20150" + hexID(id(3)) + "026174":     TopicCreated{ID: id(3), Name: "t"},
+		"8201818201a1016163":   ClusterCreated{"c"},
+		"8201818204a201010202": BrokerFenced{1, 2},
+		"8201818210a301010202038150" + "03000000000000000000000000000000": BrokerDirsChanged{1, 2, []DirID{{3}}},
+		"820181820ca301010202031903e8":                                    ProducerIDsAllocated{1, 2, 1000},
+		"820181820ba4010202617403616b046176":                              ConfigChanged{Type: ResourceTopic, Name: "t", Key: "k", Value: "v"},
+		"820181820ba40104026003616b05f5":                                  ConfigChanged{Type: ResourceBroker, Key: "k", Deleted: true},
+		"820181820fa301a201623d6102623d6202616b03f93e00":                  QuotaChanged{Entity: QuotaEntity{User: NamedQuota("a"), ClientID: NamedQuota("b")}, Key: "k", Value: 1.5},
+		"8201818208a10150" + hexID(id(3)):                                 TopicDeleted{id(3)},
+		"8201818207a20150" + hexID(id(3)) + "026174":                      TopicCreated{ID: id(3), Name: "t"},
 	} {
 		b, err := EncodeChanges([]Change{c})
 		if got := hex.EncodeToString(b); err != nil || got != want {

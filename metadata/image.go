@@ -150,7 +150,8 @@ func (i *Image) NextProducerID() int64 { return i.nextProducerID }
 func (i *Image) Voters() []Voter { return i.voters }
 
 // Check tells whether the image obeys the rules that span more than one record: every
-// member of an ISR is registered, unfenced and not shutting down (I7).
+// member of an ISR is registered, unfenced and not shutting down (I7), and has the replica's
+// directory.
 func (i *Image) Check() error {
 	for t := range i.Topics() {
 		for n, p := range t.Partitions {
@@ -160,6 +161,9 @@ func (i *Image) Check() error {
 			for _, id := range p.ISR {
 				if !i.Broker(id).Live() {
 					return fmt.Errorf("%s-%d: metadata: I7: %d is in isr %v but not live", t.Name, n, id, p.ISR)
+				}
+				if d := p.Dir(id); !i.Broker(id).HasDir(d) {
+					return fmt.Errorf("%s-%d: metadata: I7: %d is in isr %v, but its directory %s is not online", t.Name, n, id, p.ISR, d)
 				}
 			}
 		}

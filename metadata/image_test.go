@@ -66,6 +66,7 @@ func TestEveryChangeIsSeenInTheNextImageOnly(t *testing.T) {
 		{"broker unregistered", BrokerUnregistered{1, 1}, func(i *Image) bool { return i.Broker(1) == nil }},
 		{"broker fenced", BrokerFenced{1, 1}, func(i *Image) bool { return i.Broker(1).Fenced && !i.Broker(1).Live() }},
 		{"broker shutting down", BrokerShuttingDown{1, 1}, func(i *Image) bool { return i.Broker(1).ShuttingDown && !i.Broker(1).Live() }},
+		{"broker directories", BrokerDirsChanged{1, 1, []DirID{{4}}}, func(i *Image) bool { return i.Broker(1).HasDir(DirID{4}) }},
 		{"topic created", TopicCreated{ID: id(9), Name: "new"}, func(i *Image) bool { return i.Topic("new") != nil && i.TopicByID(id(9)).Name == "new" }},
 		{"topic deleted", TopicDeleted{id(0)}, func(i *Image) bool {
 			return i.Topic("topic-00000") == nil && i.TopicByID(id(0)) == nil && i.PartitionCount() == 2
@@ -101,6 +102,7 @@ func TestFactsThatDoNotFitAreRefused(t *testing.T) {
 		"second cluster id":                ClusterCreated{"other"},
 		"unknown broker":                   BrokerFenced{2, 1},
 		"old broker epoch":                 BrokerFenced{1, 0},
+		"directories of an old epoch":      BrokerDirsChanged{1, 0, nil},
 		"negative node":                    BrokerRegistered{ID: -1},
 		"topic name taken":                 TopicCreated{ID: id(5), Name: "topic-00000"},
 		"topic id taken":                   TopicCreated{ID: id(0), Name: "x"},

@@ -63,6 +63,8 @@ func (w *writer) apply(c Change) error {
 		return w.changeBroker(c.ID, c.Epoch, func(b *Broker) { b.Fenced = false })
 	case BrokerShuttingDown:
 		return w.changeBroker(c.ID, c.Epoch, func(b *Broker) { b.ShuttingDown = true })
+	case BrokerDirsChanged:
+		return w.changeBroker(c.ID, c.Epoch, func(b *Broker) { b.Dirs = c.Dirs })
 	case TopicCreated:
 		return w.createTopic(c)
 	case TopicDeleted:

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"cordwood/protocol/record"
+	"cordwood/segment"
 )
 
 // Append is one batch on its way into a partition, and what became of it.
@@ -36,7 +37,9 @@ func (p *Partition) AppendIn(epoch int32, items []*Append) {
 	wall := p.set.cfg.Now()
 	hw, moved, want, err := p.append(epoch, items, wall)
 	if moved {
-		p.waiters.wake(hw)
+		p.advanced(hw)
+	} else if p.tail.any() {
+		p.tail.wake(p.End())
 	}
 	if want {
 		p.dir.flusher.request(p)
@@ -189,23 +192,30 @@ func (p *Partition) Acked(last int64, epoch int32) (done bool, err error) {
 // begin makes the log if there is none and enters the leader epoch into its epoch cache, on disk (P2). It is done at
 // the first append of an epoch rather than at the election, so that ten thousand idle partitions cost no fsync.
 func (p *Partition) begin(st *standing) error {
-	log := st.log
-	err := p.exclusive(func() (err error) {
-		if log == nil {
-			log, err = p.dir.createLog(p)
+	if st.log == nil {
+		if err := p.makeLog(); err != nil {
+			return err
 		}
-		if err == nil {
-			err = log.BeginEpoch(st.epoch)
-		}
-		return err
-	})
-	if now := p.standing.Load(); now.log == nil && log != nil {
-		changed := *now
-		changed.log = log
-		p.standing.Store(&changed)
 	}
+	log := p.standing.Load().log
+	err := p.exclusive(func() error { return log.BeginEpoch(st.epoch) })
 	if err == nil {
 		p.begun = st.epoch
+	}
+	return err
+}
+
+// makeLog makes the log; mu is held, not meanwhile.
+func (p *Partition) makeLog() error {
+	var log *segment.Log
+	err := p.exclusive(func() (err error) {
+		log, err = p.dir.createLog(p)
+		return err
+	})
+	if err == nil {
+		changed := *p.standing.Load()
+		changed.log = log
+		p.standing.Store(&changed)
 	}
 	return err
 }

@@ -21,6 +21,7 @@ func (s *Set) Apply(img *metadata.Image) {
 	defer func() { <-s.turn }()
 	diff := metadata.Compare(s.image, img)
 	s.image = img
+	s.applied.Store(img)       // before any role that it gives: followers are judged by it
 	s.dispose(s.unhost(&diff)) // first: a name may be hosted again only when its old directory is out of the way
 	changed := s.takeDefaults(img, &diff)
 	now := time.Now()
@@ -53,6 +54,7 @@ func (s *Set) takeDefaults(img *metadata.Image, diff *metadata.Diff) bool {
 	}) {
 		return false
 	}
+	s.throttles.configure(img, self)
 	next := s.cfg.Defaults
 	for _, name := range []string{"", self} {
 		c, err := next.With(metadata.FromBroker(img.Config(metadata.ResourceBroker, name)))

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"cordwood/isr"
 	"cordwood/metadata"
 	"cordwood/protocol/record"
 	"cordwood/segment"
@@ -36,6 +37,14 @@ type Config struct {
 	ProducerInterval      time.Duration // between passes that forget idle producers
 	InitialDelay          time.Duration // before the first retention pass
 	ProducerExpiry        time.Duration // a producer idle for that long is forgotten
+
+	Link               Link          // to the other brokers; nil: there are none
+	MaxLag             time.Duration // replica.lag.time.max.ms
+	FetchWait          time.Duration // replica.fetch.wait.max.ms
+	FetchMinBytes      int           // replica.fetch.min.bytes
+	FetchBytes         int           // replica.fetch.max.bytes, of one partition
+	FetchResponseBytes int           // replica.fetch.response.max.bytes
+	FetchBackoff       time.Duration // replica.fetch.backoff.ms: the longest pause after an error; they grow up to it
 
 	// Progress, if set, is told while logs are opened at start.
 	Progress func(done, total int)
@@ -69,6 +78,12 @@ func (c Config) Defaulted() Config {
 	orDuration(&c.ProducerInterval, 10*time.Minute)
 	orDuration(&c.InitialDelay, 30*time.Second)
 	orDuration(&c.ProducerExpiry, 24*time.Hour)
+	orDuration(&c.MaxLag, isr.DefaultMaxLag)
+	orDuration(&c.FetchWait, 500*time.Millisecond)
+	orInt(&c.FetchMinBytes, 1)
+	orInt(&c.FetchBytes, 1<<20)
+	orInt(&c.FetchResponseBytes, 10<<20)
+	orDuration(&c.FetchBackoff, time.Second)
 	return c
 }
 

@@ -102,7 +102,7 @@ func (d *directory) fail(err error) {
 	d.log.Error("log directory is offline", zap.String("event", "CW-0501"), zap.Error(err))
 	for p := range d.set.Each() {
 		if p.dir == d {
-			p.waiters.wakeAll()
+			p.wakeAll()
 		}
 	}
 	if f := d.set.cfg.DirFailed; f != nil {

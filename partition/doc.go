@@ -1,5 +1,5 @@
-// Package partition hosts replicas: it is the shell around segment.Log and isr.Tracker that appends, reads, syncs
-// and changes roles.
+// Package partition hosts replicas: it is the shell around segment.Log and isr.Tracker that appends, reads, syncs,
+// replicates and changes roles.
 //
 //	Produce ─▶ Append ─▶ mu{ role, min ISR, producers, stamp, Log.Append, Tracker } ─▶ wake ─▶ flusher.request
 //	                                                                                             │ one goroutine
@@ -8,6 +8,12 @@
 //	           Waiter ◀── wake ◀── mu{ Tracker.Appended(durable end) } ◀─────────────────────────┘
 //
 //	metadata.Image ─▶ Set.Apply ─▶ Partition.become: leader │ follower;  topic gone: directory renamed, removed later
+//
+//	follower's broker                                        leader's broker
+//	fetcher: positions ─▶ Link.Fetch ═══════════════════════▶ FollowerRead: mu{ Tracker.Fetched, log end } ─▶ Slice
+//	   ▲                     answers ◀════════════════════════    nothing new: AwaitTail ◀── wake ◀── Append, wake
+//	   │ sync together ◀── appendFetched │ truncate │ startOver        │ Effects.Propose
+//	   └─ the next fetch is the acknowledgement                        ▼ alterer ─▶ Link.AlterPartition ─▶ adopt │ roll back
 //
 // A Partition is one hosted replica, a Set all of them on this broker. What readers need is published: the
 // standing (role, leader epoch, log) behind one pointer that is replaced when any of it changes, and the high
@@ -34,11 +40,27 @@
 //	    a log that cannot be opened, and entries that nobody took, stays offline.
 //	P11 The scrub reads every sealed segment once in ScrubInterval, never faster than that needs or a disk under load can
 //	    bear; what it finds concerns that range of that log only (R16).
+//	P12 A follower appends only what answers a fetch from its present log end in its present leader epoch, whole batches
+//	    with good CRCs, contiguous, of epochs that do not fall and are not above the fetch's (R4, Z17, Z18).
+//	P13 A log is truncated only because a leader's answer diverges, never for a role or a high watermark (Z1, Z31); on disk
+//	    before the next fetch; never below the high watermark unless an unclean election gave that up: the replica stops.
+//	P14 A follower's fetch is judged, recorded and answered from one snapshot under mu; the image that says who is registered
+//	    is published before the roles it gives (Z9).
+//	P15 A fetch says Durable only when everything below its offset is on disk; in durable mode it waits for that (Z37).
+//	P16 A proposal for the ISR is sent as it was made, until it is answered; only a certain refusal rolls it back (Z12).
+//
+// # The session of a fetcher
+//
+// One fetcher has one session with its leader, over all its partitions, and decides itself what is new in it: a position is
+// sent when it differs from what the session has, so a round costs what changed. The Link keeps only the session's id and
+// epoch. Any error makes the next request a full one. A partition that cannot follow leaves the session for a pause that
+// grows; a new partition ends a fetch that is parked at the leader, after a few milliseconds that gather more of them.
 //
 // # Goroutines
 //
-// Run starts per directory up to 16 flusher workers (as many as logs wait at once) and one scrub, and for all directories one upkeep
-// and one watchdog, and returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
+// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one scrub and one fetcher per leader, and
+// for all directories one upkeep, one watchdog, one sender of ISR changes and one that lets the trackers see time pass, and
+// returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
 //
 // # Locks
 //
@@ -46,14 +68,18 @@
 //	Partition.mu   role, tracker, appends; a plain mutex, held over one write and never over a sync
 //	flusher.mu     the queue of logs to sync
 //	waiterList.mu  the waiters of one partition
+//	fetchers.mu    which fetcher has which partition; before fetcher.mu
+//	fetcher.mu     what its loop was not told yet
+//	alterer.mu     the proposals that wait; taken under Partition.mu
+//	throttle.mu    a rate
 //
-// All but Partition.mu are leaves. The table of hosted replicas is changed by whoever has the token of Set.turn and
+// All but Partition.mu and fetchers.mu are leaves. The table of hosted replicas is changed by whoever has the token of Set.turn and
 // read without a lock. What waits for the disk but must have the log to itself (a
-// new epoch, creation, deletion) goes through Partition.exclusive: it marks the log as taken, lets go of mu, and
+// new epoch, creation, truncation, deletion) goes through Partition.exclusive: it marks the log as taken, lets go of mu, and
 // appends wait for the mark outside the lock.
 //
 // # Not here
 //
-// Validation of batches (record.Validator, by the caller), the fetchers of followers and the answers to them,
-// sending AlterPartition, compaction, which topics exist (metadata), what clients are told (broker).
+// Validation of batches (record.Validator, by the caller), the wire of Link and the sessions of leaders (broker), who leads
+// and who is in sync (controller/decide), compaction, which topics exist (metadata), what clients are told (broker).
 package partition

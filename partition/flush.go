@@ -239,6 +239,9 @@ func (p *Partition) synced() {
 	hw := p.hw.Load()
 	p.mu.Unlock()
 	if moved {
-		p.waiters.wake(hw)
+		p.advanced(hw)
+	}
+	if p.landed.any() {
+		p.landed.wakeAll()
 	}
 }

@@ -43,7 +43,7 @@ func (p *Partition) ListOffset(ts int64, committed bool, leaderEpoch int32) (Off
 	}
 	switch {
 	case ts == LatestOffset:
-		if hw < st.epochStart {
+		if hw < st.epochStart && mutant != 19 {
 			return noOffset, kerr.OffsetNotAvailable
 		}
 		return Offset{Offset: limit, Timestamp: -1, LeaderEpoch: st.epoch}, nil
@@ -160,5 +160,9 @@ func (p *Partition) retain(now time.Time) (deleted int, err error) {
 	if st.log == nil || st.role == Offline {
 		return 0, nil
 	}
-	return st.log.Retain(now, p.hw.Load())
+	limit := p.hw.Load()
+	if mutant == 33 {
+		limit = st.log.End()
+	}
+	return st.log.Retain(now, limit)
 }

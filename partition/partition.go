@@ -43,9 +43,13 @@ type standing struct {
 	leader      metadata.NodeID
 	epochStart  int64 // Leader: log end when the epoch began (LESO)
 	durable     bool  // durable mode
+	recovering  bool  // an unclean election gave committed records up
 	underMinISR bool
-	log         *segment.Log // nil: nothing was ever written
-	err         *kerr.Error  // not Leader: what requests are answered
+	replicated  bool              // Leader: there are followers
+	missing     int               // Leader: replicas that are not in the ISR
+	isr         []metadata.NodeID // as committed
+	log         *segment.Log      // nil: nothing was ever written
+	err         *kerr.Error       // not Leader: what requests are answered
 }
 
 // topic is what the partitions of one topic share.
@@ -64,8 +68,11 @@ type Partition struct {
 	index int32
 
 	standing atomic.Pointer[standing]
-	hw, lso  atomic.Int64 // hw is stored before lso and read after it (P3)
-	waiters  waiterList
+	hw, lso  atomic.Int64                  // hw is stored before lso and read after it (P3)
+	waiters  waiterList                    // for high watermarks
+	tail     waiterList                    // followers, for log ends
+	landed   waiterList                    // fetchers, for durable ends
+	lag      atomic.Int64                  // as follower: how far the leader's high watermark was ahead at the last answer
 	busy     atomic.Int64                  // since when a write to the log is outstanding (Set.clock); 0: none
 	flush    atomic.Uint32                 // flushIdle ...; changed under flusher.mu
 	cold     atomic.Bool                   // the next turn at the flusher is a sync, in page-cache mode too
@@ -84,6 +91,8 @@ type Partition struct {
 func newPartition(s *Set, t *topic, index int32, d *directory, log *segment.Log) *Partition {
 	p := &Partition{set: s, topic: t, dir: d, index: index, partitionEpoch: -1, begun: -1}
 	p.waiters.init()
+	p.tail.init()
+	p.landed.init()
 	st := &standing{role: Follower, epoch: -1, leader: metadata.NoNode, log: log, err: kerr.NotLeaderForPartition}
 	if log != nil {
 		hw := log.HighWatermarkHint()
@@ -156,10 +165,13 @@ func (p *Partition) leading() (*standing, *kerr.Error) {
 	return st, nil
 }
 
+// isFollowing reports whether a follower knows its leader.
+func (st *standing) isFollowing() bool { return st.role == Follower && st.leader != metadata.NoNode }
+
 // fence compares a client's leader epoch with ours (trap 37); -1 is not checked.
 func (st *standing) fence(epoch int32) *kerr.Error {
 	switch {
-	case epoch < 0 || epoch == st.epoch:
+	case epoch < 0 || epoch == st.epoch || mutant == 5:
 		return nil
 	case epoch < st.epoch:
 		return kerr.FencedLeaderEpoch
@@ -219,6 +231,23 @@ func (p *Partition) enter() {
 		<-gate
 		p.mu.Lock()
 	}
+}
+
+// enterUnlessFailed is enter for those who must not hang with a disk: false, without mu, once the directory is offline.
+func (p *Partition) enterUnlessFailed() bool {
+	for p.gate != nil {
+		gate := p.gate
+		p.mu.Unlock()
+		select {
+		case <-gate:
+		case <-time.After(time.Millisecond):
+		}
+		if p.dir.isFailed() {
+			return false
+		}
+		p.mu.Lock()
+	}
+	return true
 }
 
 // exclusive runs f, which waits for the disk, without mu but with the log to itself. mu is held before and after;

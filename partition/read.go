@@ -16,6 +16,7 @@ type ReadRequest struct {
 	MaxBytes         int
 	Whole            bool // the first batch even if it alone is larger than MaxBytes (trap 27)
 	Committed        bool // read_committed: up to the last stable offset, with the aborted transactions
+	FromFollower     bool // a follower may answer too (KIP-392)
 }
 
 // ReadResult is the answer. Without an error the Slice must be released.
@@ -26,14 +27,19 @@ type ReadResult struct {
 	Aborted                             []segment.AbortedTxn
 	DivergingEpoch                      int32 // -1: the client's last epoch is in the log (KIP-320)
 	DivergingEnd                        int64
+	Throttled                           bool  // FollowerRead: there are records, but the replica's rate is used up
 	Err                                 error // a kerr code, or nil
 }
 
-// Read reads whole batches below the high watermark, or the last stable offset, without a lock.
+// Read reads whole batches below the high watermark, or the last stable offset, without a lock. A follower does so up to the
+// high watermark that it knows.
 func (p *Partition) Read(r ReadRequest, out *ReadResult) {
 	for {
 		*out = ReadResult{DivergingEpoch: -1, DivergingEnd: -1}
 		st, refused := p.leading()
+		if refused != nil && r.FromFollower && st.isFollowing() && !p.dir.isFailed() {
+			refused = nil
+		}
 		out.Epoch = st.epoch
 		if refused == nil {
 			refused = st.fence(r.LeaderEpoch)
@@ -57,7 +63,7 @@ func (p *Partition) read(st *standing, r *ReadRequest, out *ReadResult) *kerr.Er
 	out.LastStable = p.lso.Load() // before the high watermark (P3)
 	out.HighWatermark = p.hw.Load()
 	out.LogStart = st.start()
-	if r.LastFetchedEpoch >= 0 {
+	if r.LastFetchedEpoch >= 0 && (st.role == Leader || st.log != nil && r.LastFetchedEpoch < st.log.LastEpoch()) {
 		if e, end := p.epochEnd(st, r.LastFetchedEpoch); e < r.LastFetchedEpoch || end < r.Offset {
 			if e < 0 {
 				return kerr.OffsetOutOfRange
@@ -71,6 +77,8 @@ func (p *Partition) read(st *standing, r *ReadRequest, out *ReadResult) *kerr.Er
 		limit = out.LastStable
 	}
 	switch {
+	case r.Offset > st.end() && st.role == Follower: // the leader may have it; out of range would reset the consumer (R14)
+		return kerr.OffsetNotAvailable
 	case r.Offset < out.LogStart, r.Offset > st.end():
 		return kerr.OffsetOutOfRange
 	case r.Offset >= limit: // trap 29: not an error up to the log end
@@ -109,14 +117,16 @@ func (p *Partition) readFailed(err error) *kerr.Error {
 	return kerr.KafkaStorageError
 }
 
-// epochEnd answers where an epoch ends in the leader's log: the current one at the log end, whether or not it has
-// begun on disk.
+// epochEnd answers where an epoch ends in the log. In a leader's, the current one ends at the log end, whether or not it has
+// begun on disk, and the one before where the current one began (Z4).
 func (p *Partition) epochEnd(st *standing, epoch int32) (int32, int64) {
 	switch {
-	case epoch == st.epoch:
+	case epoch == st.epoch && st.role == Leader:
 		return epoch, st.end()
 	case epoch < 0 || epoch > st.epoch || st.log == nil:
 		return -1, -1
+	case st.role == Follower || mutant == 4:
+		return st.log.EndOffsetFor(epoch)
 	}
 	if last := st.log.LastEpoch(); last >= 0 && last <= epoch { // ours has not begun on disk, so it has no record
 		return last, st.epochStart

@@ -12,7 +12,7 @@ import (
 // become takes the partition as committed metadata has it. Old news changes nothing. Requests parked under another
 // standing are woken at once: acks=all gets its error now, not at its timeout (R8, trap 55).
 func (p *Partition) become(m *metadata.Partition, now time.Time) {
-	if !p.lockUnlessFailed() {
+	if !p.lockUnlessFailed() || !p.enterUnlessFailed() { // a truncation ends first: it decides where the log ends
 		return
 	}
 	old := p.standing.Load()
@@ -32,14 +32,25 @@ func (p *Partition) become(m *metadata.Partition, now time.Time) {
 	behind := st.durable && st.log != nil && st.log.Durable() < st.log.End()
 	p.mu.Unlock()
 
-	if st.role != old.role || st.epoch != old.epoch || st.underMinISR && !old.underMinISR {
-		p.waiters.wakeAll()
+	if st.role != old.role || st.epoch != old.epoch || st.underMinISR && !old.underMinISR || st.durable != old.durable {
+		p.wakeAll()
 	} else {
-		p.waiters.wake(hw)
+		p.advanced(hw)
 	}
 	if behind { // what recovery found, or page-cache mode left, is not on disk yet
 		p.dir.flusher.request(p)
 	}
+	if st.role != old.role || st.epoch != old.epoch || st.durable != old.durable { // a change of the ISR disturbs no fetch
+		p.set.fetchers.point(p, st.leaderToFollow())
+	}
+}
+
+// leaderToFollow is whom a follower fetches from; NoNode for everybody else.
+func (st *standing) leaderToFollow() metadata.NodeID {
+	if st.role != Follower {
+		return metadata.NoNode
+	}
+	return st.leader
 }
 
 // lead begins a leader epoch (R7), or goes on with one whose ISR, min ISR or durability changed. It returns the high
@@ -50,23 +61,31 @@ func (p *Partition) lead(old *standing, m *metadata.Partition, now time.Time) in
 		e = p.tracker.Committed(*m, now)
 	} else {
 		p.tracker = isr.NewTracker(p.set.cfg.Self, *m, old.end(), p.hw.Load(), now)
+		p.tracker.MaxLag = p.set.cfg.MaxLag
+		p.lag.Store(0)
 		e = isr.Effects{HighWatermark: p.tracker.HighWatermark()}
 		if l := old.log; l != nil {
 			e = p.tracker.Appended(l.End(), l.Durable(), now)
 		}
 	}
-	p.standing.Store(&standing{
+	next := &standing{
 		role: Leader, epoch: m.LeaderEpoch, leader: m.Leader, epochStart: p.tracker.EpochStart(),
-		durable: m.Durable, underMinISR: p.tracker.UnderMinISR(), log: old.log,
-	})
+		durable: m.Durable, replicated: len(m.Replicas) > 1, log: old.log,
+	}
+	next.setISR(p.tracker)
+	p.standing.Store(next)
 	return e.HighWatermark
 }
 
 // follow ends leadership. The log is left as it is: only a diverging answer of the leader truncates (R8, Z1).
 func (p *Partition) follow(old *standing, m *metadata.Partition) {
 	p.tracker = nil
+	if l := old.log; mutant == 1 && l != nil {
+		_ = p.exclusive(func() error { return l.Truncate(p.hw.Load()) })
+	}
 	p.standing.Store(&standing{
-		role: Follower, epoch: m.LeaderEpoch, leader: m.Leader, durable: m.Durable, log: old.log,
+		role: Follower, epoch: m.LeaderEpoch, leader: m.Leader, durable: m.Durable, recovering: m.Recovering, isr: m.ISR,
+		log: old.log,
 		err: kerr.NotLeaderForPartition,
 	})
 }
@@ -75,7 +94,7 @@ func (p *Partition) follow(old *standing, m *metadata.Partition) {
 // returns, and nobody waits any more. It reports whether the log may be touched, which it may not on a failed disk.
 func (p *Partition) retreat(err *kerr.Error) bool {
 	if !p.lockUnlessFailed() {
-		p.waiters.wakeAll()
+		p.wakeAll()
 		return false
 	}
 	p.enter()
@@ -84,6 +103,7 @@ func (p *Partition) retreat(err *kerr.Error) bool {
 	p.standing.Store(&changed)
 	p.tracker = nil
 	p.mu.Unlock()
-	p.waiters.wakeAll()
+	p.wakeAll()
+	p.set.fetchers.point(p, metadata.NoNode)
 	return !p.dir.isFailed()
 }

@@ -29,11 +29,17 @@ type Set struct {
 	table *table
 	plain *settings // of topics without overrides
 
+	fetchers  *fetchers
+	alterer   *alterer
+	throttles throttles
+	counters  replication
+
 	purging chan *Partition // to upkeep: has segments to remove
 	running atomic.Bool
 
-	turn  chan struct{}   // one token: who has it changes the table
-	image *metadata.Image // as last applied; with the token
+	turn    chan struct{}                  // one token: who has it changes the table
+	image   *metadata.Image                // as last applied; with the token
+	applied atomic.Pointer[metadata.Image] // image, for those without the token
 
 	mu      sync.Mutex
 	removed []removal // directories that wait for their removal
@@ -56,6 +62,8 @@ func Open(cfg Config) (*Set, error) {
 	s := &Set{cfg: cfg, log: cfg.Log, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles), began: time.Now(),
 		table: newTable(), image: metadata.Empty(), purging: make(chan *Partition, 1024),
 		turn: make(chan struct{}, 1)}
+	s.applied.Store(s.image)
+	s.fetchers, s.alterer = newFetchers(s), newAlterer(s)
 	s.plain = s.settings(cfg.Defaults)
 	for _, path := range cfg.Dirs {
 		d := &directory{set: s, path: path, log: cfg.Log.With(zap.String("dir", path)), brokerEpoch: -1,
@@ -283,7 +291,8 @@ func (s *Set) Directories() []Directory {
 // Space is the number of bytes that can still be written to a directory, and the size of its disk.
 func (s *Set) Space(path string) (free, total uint64, err error) { return s.cfg.FS.Space(path) }
 
-// Run serves until ctx ends: flushers, upkeep, scrubs and watchdog. What was asked of the flushers until then is done first.
+// Run serves until ctx ends: flushers, upkeep, scrubs, watchdog, fetchers and the sender of ISR changes. What was asked of
+// the flushers until then is done first.
 func (s *Set) Run(ctx context.Context) error {
 	if s.running.Swap(true) {
 		return errors.New("partition: already running")
@@ -298,6 +307,9 @@ func (s *Set) Run(ctx context.Context) error {
 	for _, d := range s.dirs {
 		wg.Go(func() { d.scrub(ctx) })
 	}
+	wg.Go(func() { s.alterer.run(ctx) })
+	wg.Go(func() { s.tick(ctx) })
+	wg.Go(func() { s.fetchers.run(ctx) })
 	wg.Wait()
 	for _, d := range s.dirs {
 		d.flusher.stop()

@@ -1,12 +1,39 @@
 package partition
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Stats is what a Set counts. Counters only grow.
 type Stats struct {
 	Partitions, Leaders, Offline, UnderMinISR int
+	UnderReplicated                           int   // led here, with replicas that are not in sync
+	Fetchers                                  int   // leaders followed, times directories
+	MaxLag                                    int64 // records that the followers here are behind at most
+	Replication                               ReplicationStats
 	OpenFiles                                 int
 	Dirs                                      []DirStats
+}
+
+// ReplicationStats counts what fetchers and ISR changes met.
+type ReplicationStats struct {
+	Expansions, Shrinks int64 // of ISRs led here, as committed
+	FetchErrors         int64 // fetches that failed as a whole
+	PartitionErrors     int64 // answers that could not be used
+	Damaged             int64 // answers with a batch that fails its checks; never appended
+	Truncations         int64 // because of another history
+	Halted              int64 // replicas stopped because their leader lacks committed records
+}
+
+// replication is ReplicationStats while it is counted.
+type replication struct {
+	expansions, shrinks, fetchErrors, partitionErrors, damaged, truncations, halted atomic.Int64
+}
+
+func (r *replication) stats() ReplicationStats {
+	return ReplicationStats{Expansions: r.expansions.Load(), Shrinks: r.shrinks.Load(), FetchErrors: r.fetchErrors.Load(),
+		PartitionErrors: r.partitionErrors.Load(), Damaged: r.damaged.Load(), Truncations: r.truncations.Load(), Halted: r.halted.Load()}
 }
 
 // SyncBounds are the upper bounds of SyncBuckets and JournalBuckets; the last bucket has none.
@@ -44,15 +71,21 @@ type DirStats struct {
 
 // Stats counts everything; it goes through all partitions.
 func (s *Set) Stats() Stats {
-	st := Stats{OpenFiles: s.files.Open()}
+	st := Stats{OpenFiles: s.files.Open(), Fetchers: s.fetchers.count(), Replication: s.counters.stats()}
 	for p := range s.Each() {
 		st.Partitions++
 		switch role, _ := p.Role(); role {
 		case Leader:
 			st.Leaders++
-			if p.standing.Load().underMinISR {
+			s := p.standing.Load()
+			if s.underMinISR {
 				st.UnderMinISR++
 			}
+			if s.missing > 0 {
+				st.UnderReplicated++
+			}
+		case Follower:
+			st.MaxLag = max(st.MaxLag, p.lag.Load())
 		case Offline:
 			st.Offline++
 		}

@@ -108,11 +108,30 @@ func (l *waiterList) wake(hw int64) {
 
 func (l *waiterList) wakeAll() { l.wake(never) }
 
-// Await parks w until the high watermark is at least hw, or leadership is no longer what it was in epoch. It
-// returns false, with nothing registered, if it is so already.
+// any reports whether somebody may be waiting, for one load.
+func (l *waiterList) any() bool { return l.least.Load() != never }
+
+// advanced wakes who waits for a high watermark: those up to it, and every follower that is parked, since it has all
+// records and is to learn this too.
+func (p *Partition) advanced(hw int64) {
+	p.waiters.wake(hw)
+	if p.tail.any() {
+		p.tail.wakeAll()
+	}
+}
+
+// wakeAll wakes everybody who waits for anything of this partition.
+func (p *Partition) wakeAll() {
+	p.waiters.wakeAll()
+	p.tail.wakeAll()
+	p.landed.wakeAll()
+}
+
+// Await parks w until the high watermark is at least hw, or leader and leader epoch are no longer what they were in
+// epoch. It returns false, with nothing registered, if it is so already.
 func (p *Partition) Await(w *Waiter, hw int64, epoch int32) bool {
 	p.waiters.add(w, hw)
-	if st := p.standing.Load(); p.hw.Load() < hw && st.role == Leader && st.epoch == epoch && !p.dir.isFailed() {
+	if st := p.standing.Load(); p.hw.Load() < hw && st.role != Offline && st.epoch == epoch && !p.dir.isFailed() {
 		return true
 	}
 	w.Cancel()

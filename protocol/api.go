@@ -41,13 +41,22 @@ const (
 	OffsetDelete                Key = 47
 	DescribeClientQuotas        Key = 48
 	AlterClientQuotas           Key = 49
+	DescribeQuorum              Key = 55
+	AlterPartition              Key = 56
+	Envelope                    Key = 58
 	DescribeCluster             Key = 60
 	DescribeProducers           Key = 61
+	BrokerRegistration          Key = 62
+	BrokerHeartbeat             Key = 63
+	AllocateProducerIDs         Key = 67
 	ListConfigResources         Key = 74
 	DescribeTopicPartitions     Key = 75
+	AddRaftVoter                Key = 80
+	RemoveRaftVoter             Key = 81
 
 	RaftStream    Key = 20000 // after its answer the connection is raft's byte stream
 	FetchMetadata Key = 20001 // the metadata feed
+	Hello         Key = 20003 // what controllers tell each other before there is a quorum
 )
 
 // Listener is a set of kinds of listener. One socket may be both: a broker-only
@@ -87,6 +96,8 @@ func (a *API) IsFlexible(version int16) bool { return a.Flexible >= 0 && version
 
 // table has a row for a key if, and only if, its handler is whole (P1). The
 // ranges are Kafka 4.4's. InitProducerId ends at 5: 6 is two-phase commit.
+// What brokers say to controllers is served in the versions our own brokers speak: older ones leave out epochs that the
+// rules of replication need.
 // librdkafka up to 2.x wants to see Produce 0 before it trusts the rest.
 var table = []API{
 	row(Produce, "Produce", 3, 13, 9, FrameLarge),
@@ -119,13 +130,22 @@ var table = []API{
 	row(OffsetDelete, "OffsetDelete", 0, 0, -1, FrameAdmin),
 	row(DescribeClientQuotas, "DescribeClientQuotas", 0, 1, 1, FrameAdmin),
 	row(AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, FrameAdmin),
+	row(DescribeQuorum, "DescribeQuorum", 0, 2, 0, FrameSmall),
+	row(AlterPartition, "AlterPartition", 3, 3, 0, FrameAdmin),
+	row(Envelope, "Envelope", 0, 0, 0, FrameAdmin),
 	row(DescribeCluster, "DescribeCluster", 0, 2, 0, FrameAdmin),
 	row(DescribeProducers, "DescribeProducers", 0, 0, 0, FrameAdmin),
+	row(BrokerRegistration, "BrokerRegistration", 4, 4, 0, FrameSmall),
+	row(BrokerHeartbeat, "BrokerHeartbeat", 1, 2, 0, FrameSmall),
+	row(AllocateProducerIDs, "AllocateProducerIds", 0, 0, 0, FrameSmall),
 	row(ListConfigResources, "ListConfigResources", 0, 1, 0, FrameAdmin),
 	row(DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, FrameAdmin),
+	row(AddRaftVoter, "AddRaftVoter", 0, 1, 0, FrameSmall),
+	row(RemoveRaftVoter, "RemoveRaftVoter", 0, 0, 0, FrameSmall),
 
 	row(RaftStream, "RaftStream", 0, 0, -1, FrameSmall),
 	row(FetchMetadata, "FetchMetadata", 0, 0, -1, FrameSmall),
+	row(Hello, "Hello", 0, 0, -1, FrameSmall),
 }
 
 func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) API {
@@ -133,12 +153,12 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 		Key: key, Name: name, Min: lowest, Max: highest, AdvertisedMin: lowest,
 		Flexible: flexible, Listeners: Client, MaxFrame: maxFrame,
 	}
-	switch {
-	case key == Produce:
+	switch key {
+	case Produce:
 		a.AdvertisedMin = 0
-	case key == ApiVersions:
+	case ApiVersions, Fetch: // followers fetch as consumers do
 		a.Listeners = Client | Internal
-	case key >= firstOwn:
+	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, RaftStream, FetchMetadata, Hello:
 		a.Listeners = Internal
 	}
 	return a
@@ -146,8 +166,8 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 
 const (
 	firstOwn  = RaftStream
-	lastOwn   = FetchMetadata
-	lastKafka = DescribeTopicPartitions
+	lastOwn   = Hello
+	lastKafka = RemoveRaftVoter
 )
 
 // index makes Lookup two comparisons and a load.

@@ -41,7 +41,11 @@ type FetchPartition struct {
 	MaxBytes           int32
 	ReplicaDirectory   [16]byte
 	HighWatermark      int64 // a follower's; MaxInt64 if it does not say
+	Durable            bool  // a follower's: everything below FetchOffset is on its disk (R3)
 }
+
+// TagDurable is our own tag of a partition in a follower's fetch: one byte, 1.
+const TagDurable = 20000
 
 // ForgottenPartition leaves a fetch session.
 type ForgottenPartition struct {
@@ -161,6 +165,8 @@ func (p *FetchPartition) read(c *cursor, version int16) {
 			p.ReplicaDirectory = c.uuid()
 		case tag == 1 && version >= 18 && size == 8:
 			p.HighWatermark = c.int64()
+		case tag == TagDurable && size == 1:
+			p.Durable = c.int8() == 1
 		case tag == 0 && version >= 17, tag == 1 && version >= 18:
 			c.fail(ReasonLength)
 		default:

@@ -51,6 +51,8 @@ func (f *filler) value(v reflect.Value, flexible bool) {
 		v.SetBool(f.rng.IntN(2) == 0)
 	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		v.SetInt(f.rng.Int64() >> f.rng.IntN(64) * int64(1-2*f.rng.IntN(2)) & (1<<(v.Type().Bits()-1) - 1))
+	case reflect.Uint16:
+		v.SetUint(uint64(f.rng.Uint32N(1 << 16)))
 	case reflect.Float64:
 		v.SetFloat(f.rng.NormFloat64())
 	case reflect.String:

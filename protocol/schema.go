@@ -10,7 +10,7 @@ import (
 //
 //	Name:type[/versions][?versions][#tag]
 //
-//	type       bool int8 int16 int32 int64 float64 uuid string bytes
+//	type       bool int8 int16 uint16 int32 int64 float64 uuid string bytes
 //	           [int32], [string], ...   array of a plain type
 //	           [ fields ]               array of structs; suffixes follow the closing bracket
 //	           { fields }               one struct
@@ -55,7 +55,7 @@ const never = math.MaxInt16
 
 // plain types: bytes on the wire, size and alignment of kmsg's Go type.
 var plain = map[string]struct{ wire, size, align int64 }{
-	"bool": {1, 1, 1}, "int8": {1, 1, 1}, "int16": {2, 2, 2}, "int32": {4, 4, 4}, "int64": {8, 8, 8}, "float64": {8, 8, 8}, "uuid": {16, 16, 1},
+	"bool": {1, 1, 1}, "int8": {1, 1, 1}, "int16": {2, 2, 2}, "uint16": {2, 2, 2}, "int32": {4, 4, 4}, "int64": {8, 8, 8}, "float64": {8, 8, 8}, "uuid": {16, 16, 1},
 	"string": {0, 16, 8},
 }
 

@@ -103,12 +103,37 @@ var schemas = compileAll(map[Key]string{
 	AlterClientQuotas: `
 		Entries:[ Entity:[ Type:string  Name:string? ]  Ops:[ Key:string  Value:float64  Remove:bool ] ]
 		ValidateOnly:bool`,
+	DescribeQuorum: `
+		Topics:[ Topic:string  Partitions:[ Partition:int32 ] ]`,
+	AlterPartition: `
+		BrokerID:int32  BrokerEpoch:int64
+		Topics:[ Topic:string/0-1  TopicID:uuid/2+
+			Partitions:[ Partition:int32  LeaderEpoch:int32  NewISR:[int32]/0-2
+				NewEpochISR:[ BrokerID:int32  BrokerEpoch:int64 ]/3+
+				LeaderRecoveryState:int8/1+  PartitionEpoch:int32 ] ]`,
+	Envelope: `
+		RequestData:bytes  RequestPrincipal:bytes?  ClientHostAddress:bytes`,
+	BrokerRegistration: `
+		BrokerID:int32  ClusterID:string  IncarnationID:uuid
+		Listeners:[ Name:string  Host:string  Port:uint16  SecurityProtocol:int16 ]
+		Features:[ Name:string  MinSupportedVersion:int16  MaxSupportedVersion:int16 ]
+		Rack:string?  IsMigratingZkBroker:bool/1+  LogDirs:[uuid]/2+  PreviousBrokerEpoch:int64/3+`,
+	BrokerHeartbeat: `
+		BrokerID:int32  BrokerEpoch:int64  CurrentMetadataOffset:int64  WantFence:bool  WantShutdown:bool
+		OfflineLogDirs:[uuid]#0  CordonedLogDirs:[uuid]#1`,
+	AllocateProducerIDs: `
+		BrokerID:int32  BrokerEpoch:int64`,
 	DescribeCluster: `
 		IncludeClusterAuthorizedOperations:bool  EndpointType:int8/1+  IncludeFencedBrokers:bool/2+`,
 	DescribeProducers: `
 		Topics:[ Topic:string  Partitions:[int32] ]`,
 	ListConfigResources: `
 		ResourceTypes:[int8]/1+`,
+	AddRaftVoter: `
+		ClusterID:string?  TimeoutMillis:int32  VoterID:int32  VoterDirectoryID:uuid
+		Listeners:[ Name:string  Host:string  Port:uint16 ]  AckWhenCommitted:bool/1+`,
+	RemoveRaftVoter: `
+		ClusterID:string?  VoterID:int32  VoterDirectoryID:uuid`,
 	DescribeTopicPartitions: `
 		Topics:[ Topic:string ]  ResponsePartitionLimit:int32  Cursor:{ Topic:string  Partition:int32 }?`,
 })

@@ -400,3 +400,25 @@ func TestSliceOutlivesItsSegment(t *testing.T) {
 		})
 	}
 }
+
+func TestATruncationAtTheEndForgetsEpochsWithoutARecord(t *testing.T) {
+	m := newMem(t)
+	l := open(t, options(m))
+	fill(t, l, 2, 1)
+	_, err := l.Sync()
+	must(t, err)
+	must(t, l.BeginEpoch(5))
+	more := batchAt(t, l.End(), 2, 3, 40)
+	if err := l.Append([]record.Batch{more}, 6); !errors.Is(err, ErrNotContiguous) {
+		t.Fatalf("a batch of epoch 2 behind epoch 5: %v", err)
+	}
+	must(t, l.Truncate(l.End()))
+	if l.End() != 6 || l.LastEpoch() != 1 {
+		t.Fatalf("log end %d, last epoch %d", l.End(), l.LastEpoch())
+	}
+	again := open(t, options(m.CrashClone(nil))) // it is on the disk
+	if again.LastEpoch() != 1 {
+		t.Errorf("last epoch %d after a power cut", again.LastEpoch())
+	}
+	must(t, l.Append([]record.Batch{more}, 6))
+}

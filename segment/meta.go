@@ -95,7 +95,8 @@ func (l *Log) adoptTopicID() error {
 	return nil
 }
 
-// Meta is meta.properties: whose data directory this is. A directory of another cluster or broker is refused by whoever
+// Meta is meta.properties: whose data directory this is. ClusterID is empty, and its line missing, while a node has not
+// found its cluster yet. A directory of another cluster or broker is refused by whoever
 // compares (bad input 149).
 type Meta struct {
 	ClusterID   string
@@ -137,9 +138,6 @@ func decodeMeta(b []byte) (m Meta, err error) {
 		return Meta{}, fmt.Errorf("version %q, only 1 is known", v)
 	}
 	m.ClusterID = values["cluster.id"]
-	if m.ClusterID == "" {
-		return Meta{}, errors.New("no cluster.id")
-	}
 	node, err := parseInt(values["node.id"], 32)
 	if err != nil || node < 0 {
 		return Meta{}, fmt.Errorf("node.id %q", values["node.id"])
@@ -150,11 +148,18 @@ func decodeMeta(b []byte) (m Meta, err error) {
 			return Meta{}, fmt.Errorf("directory.id: %w", err)
 		}
 	}
+	if m.ClusterID == "" && m.DirectoryID == [16]byte{} {
+		return Meta{}, errors.New("neither cluster.id nor directory.id")
+	}
 	return m, nil
 }
 
 func (m Meta) encode() []byte {
-	return fmt.Appendf(nil, "#\ncluster.id=%s\ndirectory.id=%s\nnode.id=%d\nversion=1\n", m.ClusterID, encodeID(m.DirectoryID), m.NodeID)
+	b := []byte("#\n")
+	if m.ClusterID != "" {
+		b = fmt.Appendf(b, "cluster.id=%s\n", m.ClusterID)
+	}
+	return fmt.Appendf(b, "directory.id=%s\nnode.id=%d\nversion=1\n", encodeID(m.DirectoryID), m.NodeID)
 }
 
 // WriteMeta replaces DIR/meta.properties, durably.

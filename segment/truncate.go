@@ -12,7 +12,8 @@ import (
 )
 
 // Truncate drops everything from the batch that holds offset `to` on, and makes that durable: data, epoch cache, producer
-// snapshots, names (R9). When `to` lies inside a batch the log ends before that batch. It waits for the disk.
+// snapshots, names (R9). At or above the log's end there is nothing to drop but epochs without a record. When `to` lies
+// inside a batch the log ends before that batch. It waits for the disk.
 //
 // What is on disk elsewhere about the dropped offsets gives way first: the recovery point of the checkpoint, and the
 // journal's entries. A crash in between then finds the old, longer log, which is as if Truncate had not begun.
@@ -23,7 +24,7 @@ func (l *Log) Truncate(to int64) error {
 		return err
 	}
 	if to >= l.End() {
-		return nil
+		return l.dropUnusedEpochs()
 	}
 	if to < l.Start() {
 		return l.resetLocked(to)
@@ -45,6 +46,17 @@ func (l *Log) Truncate(to int64) error {
 		return l.fail(err)
 	}
 	return l.settle()
+}
+
+// dropUnusedEpochs forgets epochs that never had a record: another leader's history may go on with an older one.
+func (l *Log) dropUnusedEpochs() error {
+	epochs := l.epochs.Load().truncated(l.End())
+	if len(epochs) == len(*l.epochs.Load()) {
+		return nil
+	}
+	l.touched = true
+	l.epochs.Store(&epochs)
+	return l.writeEpochs()
 }
 
 // boundary is where a log truncated to `to` ends: at the batch that holds it.

@@ -20,6 +20,7 @@ type RegisterBrokerRequest struct {
 	Listeners     []metadata.Endpoint
 	Rack          string
 	Features      map[string]metadata.VersionRange // nil: not stated
+	Rules         *Rules
 }
 
 // RegisterBrokerReply: Epoch is 0 for a new registration, whose epoch is the index of the
@@ -36,7 +37,7 @@ func RegisterBroker(img *metadata.Image, s *Sessions, req RegisterBrokerRequest,
 	if old != nil && old.Incarnation == req.Incarnation && sameRegistration(old, &req) {
 		return Outcome[RegisterBrokerReply]{Reply: RegisterBrokerReply{Epoch: old.Epoch}}, nil // a retry
 	}
-	if old != nil && old.Incarnation != req.Incarnation && !old.Fenced && s.Alive(old.ID, now) && !sameDirs(old.Dirs, req.Dirs) {
+	if old != nil && old.Incarnation != req.Incarnation && !old.Fenced && s.Alive(old.ID, now) && !holdsAll(old.Dirs, req.Dirs) {
 		return Outcome[RegisterBrokerReply]{}, refuse(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id.")
 	}
 	var changes []metadata.Change
@@ -89,54 +90,39 @@ func sameRegistration(old *metadata.Broker, req *RegisterBrokerRequest) bool {
 	return slices.Equal(old.Dirs, req.Dirs) && slices.Equal(old.Listeners, req.Listeners) && old.Rack == req.Rack && maps.Equal(old.Features, req.Features)
 }
 
-// sameDirs is the proof that the old process is gone: whoever holds the locks of all its
+// holdsAll is the proof that the old process is gone: whoever holds the locks of all its
 // directories cannot be running beside it.
-func sameDirs(old, new []metadata.DirID) bool {
-	return len(old) == len(new) && !slices.ContainsFunc(old, func(d metadata.DirID) bool { return !slices.Contains(new, d) })
+func holdsAll(old, new []metadata.DirID) bool {
+	return !slices.ContainsFunc(old, func(d metadata.DirID) bool { return !slices.Contains(new, d) })
 }
 
 // comeBack settles what a new registration of a broker means for its partitions.
 func comeBack(img *metadata.Image, req *RegisterBrokerRequest, clean bool) []metadata.Change {
 	self := only(req.ID)
-	c := standing(img, self, nobody)
-	return everywhere(img, self, func(_ *metadata.Topic, p *metadata.Partition) {
+	c := standing(img, req.Rules, self, nobody)
+	return everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) {
 		dirLost := !(&metadata.Broker{Dirs: req.Dirs}).HasDir(p.Dir(req.ID))
 		unclean := nobody
-		if !clean || dirLost {
+		if !clean && mutant != 7 || dirLost {
 			unclean = self
 		}
 		withdraw(p, lost{gone: self, unclean: unclean})
 		if dirLost {
 			replaceDir(p, req)
 		}
-		elect(p, c)
+		elect(t, p, c)
 	})
-}
-
-// replaceDir gives a replica whose directory is gone another one, to be filled from the
-// leader. The last replica anybody could recover from keeps its old one: an empty
-// directory must never pass for the data (that takes an operator).
-func replaceDir(p *metadata.Partition, req *RegisterBrokerRequest) {
-	others := len(p.ISR) + len(p.ELR) + len(without(p.LastKnownELR, req.ID))
-	if others == 0 {
-		return
-	}
-	p.LastKnownELR = without(p.LastKnownELR, req.ID)
-	p.Dirs = slices.Clone(p.Dirs)
-	at := slices.Index(p.Replicas, req.ID)
-	p.Dirs[at] = metadata.DirID{}
-	if len(req.Dirs) == 1 {
-		p.Dirs[at] = req.Dirs[0]
-	}
 }
 
 // HeartbeatRequest says how far a broker is and what it wants.
 type HeartbeatRequest struct {
 	ID            metadata.NodeID
 	Epoch         int64
-	MetadataIndex uint64 // the image it works with
-	WantFence     bool   // it is not ready to be unfenced
-	WantShutdown  bool   // it wants to leave
+	MetadataIndex uint64           // the image it works with
+	WantFence     bool             // it is not ready to be unfenced
+	WantShutdown  bool             // it wants to leave
+	OfflineDirs   []metadata.DirID // its disk failed or hangs (R16); may be repeated
+	Rules         *Rules
 }
 
 // HeartbeatReply answers a heartbeat.
@@ -156,17 +142,22 @@ func Heartbeat(img *metadata.Image, s *Sessions, req HeartbeatRequest, now time.
 	}
 	s.Touch(b.ID, req.MetadataIndex, now)
 	out := Outcome[HeartbeatReply]{Reply: HeartbeatReply{CaughtUp: req.MetadataIndex >= uint64(b.Epoch), Fenced: b.Fenced}}
+	if len(req.OfflineDirs) > 0 {
+		if out.Changes = goOffline(img, b, &req); len(out.Changes) > 0 {
+			return out, nil // the next heartbeat moves it on
+		}
+	}
 	switch {
 	case req.WantShutdown && b.Fenced:
 		out.Reply.ShouldShutDown = true
 	case req.WantShutdown && !b.ShuttingDown:
 		out.Changes = append(out.Changes, metadata.BrokerShuttingDown{ID: b.ID, Epoch: b.Epoch})
-		out.Changes = append(out.Changes, leave(img, only(b.ID))...)
+		out.Changes = append(out.Changes, leave(img, req.Rules, only(b.ID))...)
 	case b.ShuttingDown && s.everybodyKnows(img, b):
 		out.Changes = append(out.Changes, metadata.BrokerFenced{ID: b.ID, Epoch: b.Epoch})
 		out.Reply.Fenced, out.Reply.ShouldShutDown = true, true
-	case b.Fenced && !b.ShuttingDown && !req.WantFence && out.Reply.CaughtUp:
-		out.Changes = unfence(img, b)
+	case b.Fenced && !b.ShuttingDown && !req.WantFence && out.Reply.CaughtUp && len(b.Dirs) > 0:
+		out.Changes = unfence(img, req.Rules, b)
 		out.Reply.Fenced = false
 	}
 	return out, nil
@@ -186,16 +177,21 @@ func (s *Sessions) everybodyKnows(img *metadata.Image, leaver *metadata.Broker) 
 	return true
 }
 
-// unfence lets a broker in and elects it wherever nobody else could lead.
-func unfence(img *metadata.Image, b *metadata.Broker) []metadata.Change {
+// unfence lets a broker in, elects it wherever nobody else could lead, and gives internal
+// topics the replicas there were too few brokers for.
+func unfence(img *metadata.Image, rules *Rules, b *metadata.Broker) []metadata.Change {
 	self := only(b.ID)
-	c := standing(img, nobody, self)
-	changes := everywhere(img, self, func(_ *metadata.Topic, p *metadata.Partition) { elect(p, c) })
-	return append([]metadata.Change{metadata.BrokerUnfenced{ID: b.ID, Epoch: b.Epoch}}, changes...)
+	c := standing(img, rules, nobody, self)
+	changes := []metadata.Change{metadata.BrokerUnfenced{ID: b.ID, Epoch: b.Epoch}}
+	changes = append(changes, everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) { elect(t, p, c) })...)
+	return append(changes, raiseInternal(img, rules, changes)...)
 }
 
 // UnregisterBrokerRequest removes a broker for good.
-type UnregisterBrokerRequest struct{ ID metadata.NodeID }
+type UnregisterBrokerRequest struct {
+	ID    metadata.NodeID
+	Rules *Rules
+}
 
 // UnregisterBroker forgets a broker. Its replicas stay assigned, but nothing can be told
 // of their state any more: it is out of every ISR and ELR.
@@ -205,10 +201,10 @@ func UnregisterBroker(img *metadata.Image, req UnregisterBrokerRequest, now time
 		return Outcome[None]{}, refuse(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.ID)
 	}
 	self := only(req.ID)
-	c := standing(img, self, nobody)
-	changes := everywhere(img, self, func(_ *metadata.Topic, p *metadata.Partition) {
+	c := standing(img, req.Rules, self, nobody)
+	changes := everywhere(img, self, func(t *metadata.Topic, p *metadata.Partition) {
 		withdraw(p, lost{gone: self, unclean: self})
-		elect(p, c)
+		elect(t, p, c)
 	})
 	return Outcome[None]{Changes: append(changes, metadata.BrokerUnregistered{ID: b.ID, Epoch: b.Epoch}), Alone: true}, nil
 }

@@ -233,10 +233,10 @@ func TestInPageCacheModeNobodyIsElectedBeforeAllAreAsked(t *testing.T) {
 func TestUnregisteringTakesABrokerOutOfEverything(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	w.create(NewTopic{Name: "t", Partitions: -1, ReplicationFactor: -1, Assignments: []Assignment{{0, []metadata.NodeID{1, 2}}}})
-	out, err := UnregisterBroker(w.img, UnregisterBrokerRequest{1}, w.now)
+	out, err := UnregisterBroker(w.img, UnregisterBrokerRequest{ID: 1}, w.now)
 	do(w, out, err)
 	w.is("t", 0, "isr [2] elr [] known [] leader 2")
-	_, err = UnregisterBroker(w.img, UnregisterBrokerRequest{1}, w.now)
+	_, err = UnregisterBroker(w.img, UnregisterBrokerRequest{ID: 1}, w.now)
 	wantCode(t, err, kerr.BrokerIDNotRegistered)
 }
 
@@ -245,11 +245,11 @@ func TestANewControllerGrantsAFullSession(t *testing.T) {
 	w.s = NewSessions(timeout)
 	w.s.Grant(w.img, w.now)
 	w.now = w.now.Add(timeout - time.Millisecond)
-	if out := FenceExpired(w.img, w.s, w.now); len(out.Changes) != 0 {
+	if out := FenceExpired(w.img, w.s, w.rules, w.now); len(out.Changes) != 0 {
 		t.Fatal("fenced early")
 	}
 	w.now = w.now.Add(time.Millisecond)
-	if out := FenceExpired(w.img, w.s, w.now); len(out.Reply) != 1 {
+	if out := FenceExpired(w.img, w.s, w.rules, w.now); len(out.Reply) != 1 {
 		t.Fatal("not fenced")
 	}
 }
@@ -265,4 +265,23 @@ func TestProducerIDsComeInBlocksOf1000(t *testing.T) {
 	w.commit([]metadata.Change{metadata.ProducerIDsAllocated{Next: 1<<63 - 1000}})
 	_, err := AllocateProducerIDs(w.img, AllocateProducerIDsRequest{1, w.img.Broker(1).Epoch}, w.now)
 	wantCode(t, err, kerr.UnknownServerError)
+}
+
+// Two replicas, one of which must suffice: the follower leaves the ISR, the leader acknowledges alone, loses its
+// tail and comes back first. It must not be taken for complete (KIP-966).
+func TestZ7AnUncleanRestartIsNoCandidate(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	w.create(NewTopic{Name: "t", Partitions: -1, ReplicationFactor: -1, Assignments: []Assignment{{Replicas: []metadata.NodeID{1, 2, 3}}},
+		Configs: []ConfigEntry{{"flush.before.ack", ptr("false")}}})
+	w.silence(2, 3)
+	w.is("t", 0, "isr [1] elr [2 3] known [] leader 1")
+	w.register(w.process(2, -1))
+	w.is("t", 0, "isr [1] elr [3] known [2] leader 1")
+	w.register(w.process(1, w.img.Broker(1).Epoch-1)) // the file of an earlier life
+	w.is("t", 0, "isr [] elr [3] known [2 1] leader -1")
+	w.heartbeat(1, false)
+	w.heartbeat(2, false)
+	w.is("t", 0, "isr [] elr [3] known [2 1] leader -1")
+	w.heartbeat(3, false)
+	w.is("t", 0, "isr [3] elr [] known [2 1] leader 3")
 }

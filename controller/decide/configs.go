@@ -327,7 +327,7 @@ func (a *alteration) outcome(validateOnly bool) (Outcome[AlterConfigsReply], err
 		if err != nil {
 			return Outcome[AlterConfigsReply]{}, err
 		}
-		out.Changes = append(out.Changes, refit(after.Topic(r.Name), &config)...)
+		out.Changes = append(out.Changes, refit(after.Topic(r.Name), &config, standing(after, a.rules, nobody, nobody))...)
 	}
 	return out, nil
 }

@@ -50,54 +50,79 @@ func complete(p *metadata.Partition) {
 	}
 }
 
-// candidates is what an election knows about brokers.
+// candidates is what an election knows about brokers and topics.
 type candidates struct {
-	live   func(metadata.NodeID) bool
-	intact func(metadata.NodeID, metadata.DirID) bool // it has that directory still
+	may     func(p *metadata.Partition, n metadata.NodeID) bool // n is live and has the replica's directory
+	unclean func(t *metadata.Topic) bool                        // the topic takes a leader that may lack records (R12)
 }
 
 // elect gives the partition a leader if it has none (R10.2) and somebody may be it. The
 // last known leader is not asked for: electing it would be an unclean choice.
-func elect(p *metadata.Partition, c candidates) {
-	if p.Leader != metadata.NoNode {
-		return
+func elect(t *metadata.Topic, p *metadata.Partition, c candidates) {
+	if p.Leader == metadata.NoNode && !electClean(p, c) && c.unclean(t) {
+		electUnclean(p, c)
 	}
+}
+
+// electClean elects somebody who has every acknowledged record.
+func electClean(p *metadata.Partition, c candidates) bool {
 	for _, n := range p.Replicas {
-		if slices.Contains(p.ISR, n) && c.live(n) {
+		if slices.Contains(p.ISR, n) && c.may(p, n) {
 			p.Leader = n
-			return
+			return true
 		}
 	}
 	if len(p.ISR) > 0 {
-		return
+		return false
 	}
 	for _, n := range p.Replicas {
-		if slices.Contains(p.ELR, n) && c.live(n) {
+		if slices.Contains(p.ELR, n) && c.may(p, n) {
 			install(p, n)
-			return
+			return true
 		}
 	}
-	if len(p.ELR) == 0 {
-		reviveLastKnown(p, c)
-	}
+	return len(p.ELR) == 0 && reviveLastKnown(p, c)
 }
 
 // reviveLastKnown elects from lastKnownElr (R11). When durable mode held throughout, each of its
 // members has every acknowledged record on disk, so the first one back will do. Otherwise
 // all of them must be asked for their log ends; with a single member there is nobody else
 // to ask.
-func reviveLastKnown(p *metadata.Partition, c candidates) {
-	durable := p.Durable && !p.Relaxed
-	if !durable && len(p.LastKnownELR) > 1 {
-		return
+func reviveLastKnown(p *metadata.Partition, c candidates) bool {
+	if !durable(p) && len(p.LastKnownELR) > 1 {
+		return false
 	}
 	for _, n := range p.Replicas {
-		if slices.Contains(p.LastKnownELR, n) && c.live(n) && c.intact(n, p.Dir(n)) {
-			install(p, n)
-			p.Recovering = !durable && len(p.Replicas) > 1
-			return
+		if slices.Contains(p.LastKnownELR, n) && c.may(p, n) {
+			revive(p, n)
+			return true
 		}
 	}
+	return false
+}
+
+// durable reports whether every record ever acknowledged was on disk on all who counted.
+func durable(p *metadata.Partition) bool { return p.Durable && !p.Relaxed }
+
+func revive(p *metadata.Partition, n metadata.NodeID) {
+	install(p, n)
+	p.Recovering = !durable(p) && len(p.Replicas) > 1
+}
+
+// electUnclean makes a live replica the leader, whatever it lacks: its log is the truth from now on (R12). Who was
+// a candidate is preferred, and is none any more; replicas that are only coming hold nothing yet.
+func electUnclean(p *metadata.Partition, c candidates) bool {
+	had := append(append(slices.Clone(p.ISR), p.ELR...), p.LastKnownELR...)
+	for _, among := range [][]metadata.NodeID{had, p.Replicas} {
+		for _, n := range p.Replicas {
+			if slices.Contains(among, n) && c.may(p, n) && !slices.Contains(p.Adding, n) {
+				p.Leader, p.ISR, p.ELR, p.LastKnownELR = n, []metadata.NodeID{n}, nil, nil
+				p.Recovering = true
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // install makes a replica from outside the ISR the leader and the only member.
@@ -149,14 +174,20 @@ func everywhere(img *metadata.Image, broker func(metadata.NodeID) bool, rule fun
 }
 
 // standing is who may be elected from, given brokers that stop or start in this entry.
-func standing(img *metadata.Image, stopped, started func(metadata.NodeID) bool) candidates {
+func standing(img *metadata.Image, rules *Rules, stopped, started func(metadata.NodeID) bool) candidates {
+	var base *metadata.TopicConfig // made when the first partition finds no leader
 	return candidates{
-		live: func(n metadata.NodeID) bool {
-			return !stopped(n) && (started(n) || img.Broker(n).Live())
-		},
-		intact: func(n metadata.NodeID, d metadata.DirID) bool {
+		may: func(p *metadata.Partition, n metadata.NodeID) bool {
 			b := img.Broker(n)
-			return b != nil && b.HasDir(d)
+			return b != nil && !stopped(n) && (started(n) || b.Live()) && b.HasDir(p.Dir(n))
+		},
+		unclean: func(t *metadata.Topic) bool {
+			if base == nil {
+				c := rules.base(img)
+				base = &c
+			}
+			c, err := base.With(img.Config(metadata.ResourceTopic, t.Name))
+			return err == nil && c.UncleanElection
 		},
 	}
 }

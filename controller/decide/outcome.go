@@ -49,6 +49,7 @@ func Refused(err error) *Refusal {
 type Rules struct {
 	Partitions        int32                // num.partitions; 0: 1
 	ReplicationFactor int16                // default.replication.factor; 0: unset, min(3, live brokers)
+	InternalFactor    func(string) int16   // most replicas of an internal topic; nil or 0: 3
 	TopicConfig       metadata.TopicConfig // topic configs as the static broker config has them
 	Configured        bool                 // TopicConfig is set; else metadata.DefaultTopicConfig
 
@@ -94,6 +95,16 @@ func (r *Rules) partitions() int32 {
 		return 1
 	}
 	return r.Partitions
+}
+
+func (r *Rules) internalFactor(topic string, live int) int {
+	factor := 3
+	if r != nil && r.InternalFactor != nil {
+		if f := r.InternalFactor(topic); f > 0 {
+			factor = int(f)
+		}
+	}
+	return min(factor, live)
 }
 
 func (r *Rules) replicationFactor(live int) int16 {

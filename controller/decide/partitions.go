@@ -159,14 +159,19 @@ func (m *maker) record(replicas []metadata.NodeID) metadata.Partition {
 
 // refit brings the partitions of a topic in line with its effective configs: the minimum
 // ISR and the mode are part of the record, guarded by its epoch (Z35, Z37). A change
-// re-applies I7 and nothing else: while the ISR is too small nobody is forgotten.
-func refit(t *metadata.Topic, config *metadata.TopicConfig) []metadata.Change {
+// re-applies I7 and nothing else: while the ISR is too small nobody is forgotten. An unclean
+// election may be allowed now.
+func refit(t *metadata.Topic, config *metadata.TopicConfig, c candidates) []metadata.Change {
 	var out []metadata.Change
 	for n, old := range t.Partitions {
 		p := *old
-		p.MinISR, p.Durable = config.EffectiveMinISR(settled(&p)), config.FlushBeforeAck
+		if mutant != 35 {
+			p.MinISR = config.EffectiveMinISR(settled(&p))
+		}
+		p.Durable = config.FlushBeforeAck
 		p.Relaxed = p.Relaxed || !p.Durable
 		complete(&p)
+		elect(t, &p, c)
 		if c := settle(t, int32(n), p); c != nil {
 			out = append(out, c)
 		}
@@ -178,13 +183,14 @@ func refit(t *metadata.Topic, config *metadata.TopicConfig) []metadata.Change {
 // static configuration may have changed while it was down.
 func Reconcile(img *metadata.Image, rules *Rules) Outcome[None] {
 	base := rules.base(img)
+	c := standing(img, rules, nobody, nobody)
 	var out Outcome[None]
 	for t := range img.Topics() {
 		config, err := base.With(img.Config(metadata.ResourceTopic, t.Name))
 		if err != nil {
 			continue // set under other rules; what the partitions have stays
 		}
-		out.Changes = append(out.Changes, refit(t, &config)...)
+		out.Changes = append(out.Changes, refit(t, &config, c)...)
 	}
 	return out
 }

@@ -43,15 +43,11 @@ type AlterReassignmentsReply struct{ Partitions []ReassignedPartition }
 
 // AlterReassignments decides every partition for itself.
 func AlterReassignments(img *metadata.Image, req AlterReassignmentsRequest, now time.Time) (Outcome[AlterReassignmentsReply], error) {
-	type place struct {
-		topic string
-		index int32
-	}
 	var out Outcome[AlterReassignmentsReply]
 	r := reassigner{img: img, req: &req, use: &dirUse{img: img}}
-	seen := map[place]bool{}
+	seen := map[PartitionRef]bool{}
 	for _, target := range req.Partitions {
-		at := place{target.Topic, target.Index}
+		at := PartitionRef{target.Topic, target.Index}
 		var change metadata.Change
 		var err *Refusal
 		if seen[at] {
@@ -108,7 +104,7 @@ func (r *reassigner) decide(target *Reassignment) (metadata.Change, *Refusal) {
 	if leaves(old, &p) {
 		p.LeaderEpoch = old.LeaderEpoch + 1 // a replica that left may not be followed any more (R13)
 	}
-	elect(&p, standing(r.img, nobody, nobody))
+	elect(t, &p, standing(r.img, r.req.Rules, nobody, nobody))
 	return settle(t, target.Index, p), nil
 }
 

@@ -16,9 +16,13 @@ type Sessions struct {
 }
 
 type session struct {
-	until   time.Time
-	index   uint64 // of the image the broker works with
-	leaving uint64 // an index at or after its BrokerShuttingDown; below its epoch: not seen
+	until    time.Time
+	heard    time.Time               // when it last spoke in this term of office
+	died     time.Time               // when it was last fenced as definitely dead
+	index    uint64                  // of the image the broker works with
+	ends     map[partitionKey]LogEnd // as it reported (R11) ...
+	reporter int64                   // ... in the life of this broker epoch
+	leaving  uint64                  // an index at or after its BrokerShuttingDown; below its epoch: not seen
 }
 
 // NewSessions returns sessions of that length.
@@ -39,7 +43,7 @@ func (s *Sessions) Grant(img *metadata.Image, now time.Time) {
 // Touch renews a broker's session.
 func (s *Sessions) Touch(id metadata.NodeID, index uint64, now time.Time) {
 	b := s.of(id)
-	b.until, b.index = now.Add(s.timeout), max(b.index, index)
+	b.until, b.heard, b.index = now.Add(s.timeout), now, max(b.index, index)
 }
 
 // Vouch renews the session of the broker that lives in the controller's own process, as
@@ -91,27 +95,80 @@ func (s *Sessions) expired(img *metadata.Image, now time.Time) []metadata.NodeID
 
 // FenceExpired fences every broker whose session is over and moves its leaderships, all in
 // one entry: an election must not choose another one that is gone as well.
-func FenceExpired(img *metadata.Image, s *Sessions, now time.Time) Outcome[[]metadata.NodeID] {
+func FenceExpired(img *metadata.Image, s *Sessions, rules *Rules, now time.Time) Outcome[[]metadata.NodeID] {
 	silent := s.expired(img, now)
 	if len(silent) == 0 {
 		return Outcome[[]metadata.NodeID]{}
 	}
-	gone := func(n metadata.NodeID) bool { return slices.Contains(silent, n) }
+	return Outcome[[]metadata.NodeID]{Changes: fence(img, rules, silent), Reply: silent}
+}
+
+// Death is the evidence that a broker's process is gone: the address it registered refused two dials, the first of them
+// at Since (R19).
+type Death struct {
+	ID    metadata.NodeID
+	Epoch int64
+	Since time.Time
+}
+
+// FenceDead fences brokers whose processes are gone, before their sessions end, all in one entry; the reply says whom.
+// Evidence that a heartbeat has overtaken counts for nothing. Never more than half of the unfenced brokers go by this
+// rule within one session: so many at once look like a fault of ours, and the rest have to miss their sessions.
+func FenceDead(img *metadata.Image, s *Sessions, rules *Rules, deaths []Death, now time.Time) Outcome[[]metadata.NodeID] {
+	var dead []metadata.NodeID
+	allowed := s.deathsAllowed(img, now)
+	for _, d := range deaths {
+		b := img.Broker(d.ID)
+		if b == nil || b.Fenced || b.Epoch != d.Epoch || s.of(d.ID).heard.After(d.Since) || slices.Contains(dead, d.ID) {
+			continue
+		}
+		if len(dead) < allowed {
+			dead = append(dead, d.ID)
+		}
+	}
+	if len(dead) == 0 {
+		return Outcome[[]metadata.NodeID]{}
+	}
+	for _, id := range dead {
+		s.of(id).died = now
+	}
+	slices.Sort(dead)
+	return Outcome[[]metadata.NodeID]{Changes: fence(img, rules, dead), Reply: dead}
+}
+
+// deathsAllowed is how many brokers may still be fenced as dead: half of those that were unfenced a session ago, less
+// those that were.
+func (s *Sessions) deathsAllowed(img *metadata.Image, now time.Time) int {
+	unfenced, died := 0, 0
+	for b := range img.Brokers() {
+		recently := false
+		if at := s.of(b.ID).died; !at.IsZero() && now.Sub(at) < s.timeout {
+			recently = true
+			died++
+		}
+		if recently || !b.Fenced {
+			unfenced++
+		}
+	}
+	return unfenced/2 - died
+}
+
+// fence bars brokers and moves what they had.
+func fence(img *metadata.Image, rules *Rules, brokers []metadata.NodeID) []metadata.Change {
 	var changes []metadata.Change
-	for _, id := range silent {
+	for _, id := range brokers {
 		changes = append(changes, metadata.BrokerFenced{ID: id, Epoch: img.Broker(id).Epoch})
 	}
-	changes = append(changes, leave(img, gone)...)
-	return Outcome[[]metadata.NodeID]{Changes: changes, Reply: silent}
+	return append(changes, leave(img, rules, in(brokers))...)
 }
 
 // leave moves everything away from brokers that are fenced or shut down in good order:
 // they stay eligible (ELR) where the rest is too few.
-func leave(img *metadata.Image, gone func(metadata.NodeID) bool) []metadata.Change {
-	c := standing(img, gone, nobody)
-	return everywhere(img, gone, func(_ *metadata.Topic, p *metadata.Partition) {
+func leave(img *metadata.Image, rules *Rules, gone func(metadata.NodeID) bool) []metadata.Change {
+	c := standing(img, rules, gone, nobody)
+	return everywhere(img, gone, func(t *metadata.Topic, p *metadata.Partition) {
 		withdraw(p, lost{gone: gone, unclean: nobody})
-		elect(p, c)
+		elect(t, p, c)
 	})
 }
 

@@ -72,13 +72,14 @@ func (w *world) process(b metadata.NodeID, previous int64) RegisterBrokerRequest
 
 func (w *world) register(req RegisterBrokerRequest) {
 	w.t.Helper()
+	req.Rules = w.rules
 	out, err := RegisterBroker(w.img, w.s, req, w.now)
 	do(w, out, err)
 }
 
 func (w *world) heartbeat(b metadata.NodeID, wantShutdown bool) HeartbeatReply {
 	w.t.Helper()
-	out, err := Heartbeat(w.img, w.s, HeartbeatRequest{ID: b, Epoch: w.img.Broker(b).Epoch, MetadataIndex: w.img.Index(), WantShutdown: wantShutdown}, w.now)
+	out, err := Heartbeat(w.img, w.s, HeartbeatRequest{ID: b, Epoch: w.img.Broker(b).Epoch, MetadataIndex: w.img.Index(), WantShutdown: wantShutdown, Rules: w.rules}, w.now)
 	return do(w, out, err)
 }
 
@@ -120,30 +121,61 @@ func (w *world) silence(silent ...metadata.NodeID) {
 			w.s.Touch(o.ID, w.img.Index(), w.now)
 		}
 	}
-	w.commit(FenceExpired(w.img, w.s, w.now).Changes)
+	w.commit(FenceExpired(w.img, w.s, w.rules, w.now).Changes)
 }
 
-// alter lets a partition's leader change the ISR, as AlterPartition will.
-func (w *world) alter(topic string, index int32, isr ...metadata.NodeID) {
-	w.t.Helper()
+// proposal is what the leader of a partition would send for that ISR, if it knew what the controller knows.
+func (w *world) proposal(topic string, index int32, isr ...metadata.NodeID) AlterPartitionRequest {
 	t := w.img.Topic(topic)
-	p := *t.Partitions[index]
-	var elr []metadata.NodeID
-	for _, n := range append(append([]metadata.NodeID{}, p.ISR...), p.ELR...) {
-		if !has(isr, n) && !has(elr, n) {
-			elr = append(elr, n)
+	p := t.Partitions[index]
+	c := ISRChange{Topic: t.ID, Index: index, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch}
+	for _, n := range isr {
+		m := ISRMember{ID: n, BrokerEpoch: -1}
+		if b := w.img.Broker(n); b != nil {
+			m.BrokerEpoch = b.Epoch
+		}
+		c.ISR = append(c.ISR, m)
+	}
+	req := AlterPartitionRequest{Broker: p.Leader, Rules: w.rules, Changes: []ISRChange{c}}
+	if b := w.img.Broker(p.Leader); b != nil {
+		req.Epoch = b.Epoch
+	}
+	return req
+}
+
+// propose commits what one proposal comes to.
+func (w *world) propose(req AlterPartitionRequest) AlteredPartition {
+	w.t.Helper()
+	out, err := AlterPartition(w.img, req, w.now)
+	reply := do(w, out, err).Partitions[0]
+	if reply.Partition != nil {
+		if p := w.img.TopicByID(reply.Topic).Partition(reply.Index); p.PartitionEpoch != reply.Partition.PartitionEpoch || !same(p, reply.Partition) {
+			w.t.Fatalf("answered %+v, committed %+v", reply.Partition, p)
 		}
 	}
-	for _, n := range isr {
-		p.LastKnownELR = without(p.LastKnownELR, n)
-	}
-	p.ISR, p.ELR = isr, elr
-	complete(&p)
-	w.commit([]metadata.Change{settle(t, index, p)})
+	return reply
 }
 
-func has(members []metadata.NodeID, n metadata.NodeID) bool {
-	return without(members, n) == nil && len(members) == 1 || len(without(members, n)) != len(members)
+// alter lets a partition's leader change the ISR.
+func (w *world) alter(topic string, index int32, isr ...metadata.NodeID) {
+	w.t.Helper()
+	if err := w.propose(w.proposal(topic, index, isr...)).Err; err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// alterQuietly is alter without the check of the whole image, which is slow for many partitions.
+func (w *world) alterQuietly(topic string, index int32, isr ...metadata.NodeID) {
+	w.t.Helper()
+	out, err := AlterPartition(w.img, w.proposal(topic, index, isr...), w.now)
+	if err != nil || out.Reply.Partitions[0].Err != nil {
+		w.t.Fatal(err, out.Reply.Partitions[0].Err)
+	}
+	next, err := w.img.With(w.img.Index()+1, out.Changes)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.img = next
 }
 
 func (w *world) create(topics ...NewTopic) []CreatedTopic {

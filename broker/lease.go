@@ -1,0 +1,68 @@
+package broker
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"cordwood/metadata"
+)
+
+// The leader lease (R18): a leader serves clients only while
+//
+//	now < when its newest answered heartbeat was sent + 0.8 of a session
+//
+// on the monotonic clock. A controller fences a broker a whole session after it last heard of it, so that whoever is
+// elected then begins when this broker has stopped. The comparison is made in every request, and again when a parked
+// answer leaves; a timer that sets a flag would fire late in a process that was stopped for a while (Z36).
+//
+// A broker that knows of no other needs none: nobody can be elected in its place.
+
+// lease is the end of the time in which this broker may serve as a leader.
+type lease struct {
+	began time.Time     // the zero of until
+	span  time.Duration // of one heartbeat
+	mode  LeaseMode
+
+	until atomic.Int64 // since began; 0: never renewed
+	alone atomic.Bool  // no other broker is registered
+}
+
+func newLease(mode LeaseMode, session time.Duration) *lease {
+	return &lease{began: time.Now(), span: session * 8 / 10, mode: mode}
+}
+
+// renew takes a heartbeat's answer; sent is when the heartbeat left.
+func (l *lease) renew(sent time.Time) {
+	until := int64(sent.Add(l.span).Sub(l.began))
+	for {
+		old := l.until.Load()
+		if old >= until || l.until.CompareAndSwap(old, until) {
+			return
+		}
+	}
+}
+
+// see takes a new image: whether there is anybody else.
+func (l *lease) see(img *metadata.Image, self metadata.NodeID) {
+	for b := range img.Brokers() {
+		if b.ID != self {
+			l.alone.Store(false)
+			return
+		}
+	}
+	l.alone.Store(true)
+}
+
+// over says why this broker may not serve: NOT_LEADER_OR_FOLLOWER, without a hint at anybody else; nil: it may. Writes
+// are what would be acknowledged, reads what would be shown.
+func (l *lease) over(write bool) *kerr.Error {
+	switch {
+	case l.mode == LeaseOff, l.mode == LeaseWrites && !write, l.alone.Load():
+		return nil
+	case int64(time.Since(l.began)) < l.until.Load(), mutant == 36:
+		return nil
+	}
+	return kerr.NotLeaderForPartition
+}

@@ -1,0 +1,5 @@
+//go:build z36
+
+package broker
+
+const mutant = 36

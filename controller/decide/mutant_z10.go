@@ -1,0 +1,5 @@
+//go:build z10
+
+package decide
+
+const mutant = 10

@@ -1,0 +1,5 @@
+//go:build z13
+
+package decide
+
+const mutant = 13

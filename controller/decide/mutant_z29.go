@@ -1,0 +1,5 @@
+//go:build z29
+
+package decide
+
+const mutant = 29

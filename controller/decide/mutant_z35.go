@@ -1,0 +1,5 @@
+//go:build z35
+
+package decide
+
+const mutant = 35

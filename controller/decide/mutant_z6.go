@@ -1,0 +1,5 @@
+//go:build z6
+
+package decide
+
+const mutant = 6

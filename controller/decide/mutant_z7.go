@@ -1,0 +1,5 @@
+//go:build z7
+
+package decide
+
+const mutant = 7

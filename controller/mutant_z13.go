@@ -1,0 +1,5 @@
+//go:build z13
+
+package controller
+
+const mutant = 13

@@ -1,0 +1,5 @@
+//go:build z29
+
+package controller
+
+const mutant = 29

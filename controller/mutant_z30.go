@@ -1,0 +1,5 @@
+//go:build z30
+
+package controller
+
+const mutant = 30

@@ -1,0 +1,74 @@
+//go:build process
+
+package process
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Any node may be killed or stopped at any time, as long as the others are in sync again before the next one.
+func TestNoAcknowledgedRecordIsLostOrDoubledByKillsInACluster(t *testing.T) {
+	t.Logf("seed %d", *seed)
+	rng := rand.New(rand.NewPCG(*seed, 3))
+	c := NewCluster(t, 3, "--override", "log.segment.bytes=1048576")
+	c.Start()
+	adm := kadm.NewClient(c.client())
+	if r, err := adm.CreateTopic(Context(t, time.Minute), 1, 3, nil, "killed"); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	l := NewLoad()
+	cl := c.client(append(LoadOptions("killed"), kgo.SeedBrokers(c.Addrs()...))...)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); l.Run(ctx, cl) }()
+	for i := range *kills {
+		time.Sleep(time.Duration(100+rng.IntN(400)) * time.Millisecond) // the kill falls somewhere into the load
+		victim := c.Nodes[rng.IntN(len(c.Nodes))]
+		before, _ := l.Acked()
+		if kind := rng.IntN(3); kind == 0 {
+			if code := victim.Stop(); code != 0 {
+				t.Errorf("exit code %d\n%s", code, victim.Log())
+			}
+		} else {
+			victim.Kill()
+		}
+		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
+		victim.Start()
+		c.awaitInSync(Context(t, time.Minute), adm, "killed")
+		t.Logf("round %d: node at %s was gone after %d acknowledgements", i+1, victim.Addr, before)
+	}
+	cancel()
+	<-done
+	if err := cl.Flush(Context(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	v := l.Check(t, c.Nodes[0], "killed")
+	t.Log(v)
+	if _, failed := l.Acked(); !v.Clean() || failed > 0 || v.Acked == 0 {
+		t.Errorf("%s; %d failed", v, failed)
+	}
+}
+
+// awaitInSync waits until every replica of a topic's only partition is in its ISR.
+func (c *Cluster) awaitInSync(ctx context.Context, adm *kadm.Client, topic string) {
+	c.t.Helper()
+	for {
+		topics, err := adm.ListTopics(ctx, topic)
+		if err == nil && len(topics[topic].Partitions[0].ISR) == len(c.Nodes) {
+			return
+		}
+		if ctx.Err() != nil {
+			for _, n := range c.Nodes {
+				c.t.Log(n.Log())
+			}
+			c.t.Fatalf("not in sync: %+v, %v", topics[topic].Partitions, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build z12
+
+package isr
+
+const mutant = 12

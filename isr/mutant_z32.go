@@ -1,0 +1,5 @@
+//go:build z32
+
+package isr
+
+const mutant = 32

@@ -1,0 +1,377 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cordwood/metadata"
+)
+
+// TestFaults plays appends on whoever believes to be the leader, against kills, power cuts and cut links in any order, and
+// checks what replication promises after each step: I2 to I5 and I10 to I12, of controller and replicas together. In the
+// end all is mended, and nothing that was acknowledged is gone.
+func TestFaults(t *testing.T) {
+	seeds, steps := uint64(40), 150
+	if testing.Short() {
+		seeds, steps = 6, 80
+	}
+	acked := 0
+	for seed := range seeds {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFaults(t, seed)
+			for range steps {
+				op := f.step()
+				synctest.Wait()
+				if err := f.check(); err != nil {
+					t.Fatalf("seed %d, after %s: %v\n%s", seed, op, err, f.c)
+				}
+			}
+			f.heal()
+			if err := f.check(); err != nil {
+				t.Fatalf("seed %d, at the end: %v\n%s", seed, err, f.c)
+			}
+			if t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+			acked += len(f.acked)
+		})
+	}
+	if acked < int(seeds)*steps/4 {
+		t.Errorf("only %d records were acknowledged", acked)
+	}
+}
+
+// faults is the model: what clients were told.
+type faults struct {
+	t       *testing.T
+	c       *cluster
+	r       *rand.Rand
+	durable bool
+
+	n       int
+	waiting []promise
+	acked   map[int64]entry
+	seen    map[int64]entry // by consumers
+	high    int64           // the highest high watermark that any replica had
+	applied int64           // the highest that a leader had who had committed its log
+	lives   map[*node]int64 // high watermark of each life
+}
+
+// promise is an append with acks=all that is not answered yet.
+type promise struct {
+	n      *node
+	p      *Partition
+	a      *Append
+	values []string
+}
+
+// entry is one record and the epoch it was appended in.
+type entry struct {
+	epoch int32
+	value string
+}
+
+func newFaults(t *testing.T, seed uint64) *faults {
+	f := &faults{t: t, c: newCluster(t, seed, 3), r: rand.New(rand.NewPCG(seed, 11)), durable: seed%3 > 0,
+		acked: map[int64]entry{}, seen: map[int64]entry{}, lives: map[*node]int64{}}
+	f.c.create(2, f.durable)
+	return f
+}
+
+func (f *faults) step() string {
+	id := metadata.NodeID(f.r.IntN(len(f.c.nodes)) + 1)
+	n := f.c.nodes[id]
+	switch k := f.r.IntN(100); {
+	case k < 50:
+		return f.produce()
+	case k < 80:
+		d := time.Duration(f.r.Int64N(int64(50 * time.Millisecond)))
+		if f.r.IntN(6) == 0 {
+			d = time.Duration(f.r.Int64N(int64(5 * time.Second)))
+		}
+		<-time.After(d)
+		return "waiting"
+	case k < 83 && !n.dead && f.mayKill():
+		f.c.kill(id)
+		return fmt.Sprintf("kill of %d", id)
+	case k < 86 && !n.dead && f.durable:
+		var some *rand.Rand
+		if f.r.IntN(2) == 0 {
+			some = f.r
+		}
+		f.c.crash(id, some)
+		return fmt.Sprintf("power cut of %d", id)
+	case k < 92 && n.dead:
+		f.c.restart(id)
+		return fmt.Sprintf("restart of %d", id)
+	case k < 95:
+		return f.cut(id)
+	}
+	f.mend()
+	return "mending of links"
+}
+
+// mayKill: in page-cache mode what promises hold is one unclean failure at a time; after more, an operator decides (R11).
+func (f *faults) mayKill() bool { return f.durable || len(f.c.record().ISR) == len(f.c.nodes) }
+
+// cut cuts a way to a node, or all ways to it, or only the controller's.
+func (f *faults) cut(id metadata.NodeID) string {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	to := metadata.NodeID(f.r.IntN(len(f.c.nodes) + 1))
+	f.c.cut[[2]metadata.NodeID{id, to}] = true
+	if f.r.IntN(3) == 0 {
+		for o := range metadata.NodeID(len(f.c.nodes) + 1) {
+			f.c.cut[[2]metadata.NodeID{id, o}], f.c.cut[[2]metadata.NodeID{o, id}] = true, true
+		}
+		return fmt.Sprintf("isolation of %d", id)
+	}
+	return fmt.Sprintf("cut from %d to %d", id, to)
+}
+
+func (f *faults) mend() {
+	f.c.mu.Lock()
+	clear(f.c.cut)
+	f.c.mu.Unlock()
+}
+
+// produce appends at somebody who believes to lead, perhaps wrongly.
+func (f *faults) produce() string {
+	for _, i := range f.r.Perm(len(f.c.nodes)) {
+		n := f.c.nodes[metadata.NodeID(i+1)]
+		if n.dead || n.partition() == nil {
+			continue
+		}
+		if role, _ := n.partition().Role(); role != Leader {
+			continue
+		}
+		f.n++
+		records := 1 + f.r.IntN(3)
+		w := promise{n: n, p: n.partition()}
+		for range records {
+			w.values = append(w.values, fmt.Sprintf("%d", f.n))
+		}
+		acks := int16(-1)
+		if f.r.IntN(5) == 0 {
+			acks = 1
+		}
+		w.a = produce(w.p, acks, batch(records, w.values[0]))
+		if w.a.Err == nil && acks == -1 {
+			f.waiting = append(f.waiting, w)
+		}
+		return fmt.Sprintf("append of %d to %d", f.n, n.id)
+	}
+	return "nothing: nobody leads"
+}
+
+// settleAcks takes what was acknowledged since.
+func (f *faults) settleAcks() {
+	f.waiting = slices.DeleteFunc(f.waiting, func(w promise) bool {
+		if w.n.dead {
+			return true // nobody knows
+		}
+		done, err := w.p.Acked(w.a.Last, w.a.Epoch)
+		if done && err == nil {
+			for i, v := range w.values {
+				f.acked[w.a.Base+int64(i)] = entry{w.a.Epoch, v}
+			}
+		}
+		return done
+	})
+}
+
+// heal mends everything and waits until all replicas are in sync again.
+func (f *faults) heal() {
+	f.mend()
+	for _, id := range slices.Sorted(maps.Keys(f.c.nodes)) {
+		f.c.restart(id)
+	}
+	f.c.until("somebody leads", func() bool { return f.c.leader() != nil })
+	f.c.whole()
+}
+
+// replica is one running replica as it is at the check.
+type replica struct {
+	n       *node
+	d       Description
+	entries []entry // from d.Start on
+}
+
+func (r *replica) at(offset int64) entry { return r.entries[offset-r.d.Start] }
+
+func (f *faults) check() error {
+	f.settleAcks()
+	var all []*replica
+	for _, id := range slices.Sorted(maps.Keys(f.c.nodes)) {
+		n := f.c.nodes[id]
+		if n.dead || n.partition() == nil {
+			continue
+		}
+		r := &replica{n: n, d: n.partition().Describe()}
+		if err := r.load(); err != nil {
+			return fmt.Errorf("node %d: %w", id, err)
+		}
+		if err := f.checkOne(r); err != nil {
+			return fmt.Errorf("node %d: %w", id, err)
+		}
+		all = append(all, r)
+	}
+	for i, a := range all {
+		for _, b := range all[:i] {
+			if err := matching(a, b); err != nil {
+				return fmt.Errorf("nodes %d and %d: %w", a.n.id, b.n.id, err)
+			}
+		}
+	}
+	return f.checkCandidates(all)
+}
+
+// load reads the replica's whole log.
+func (r *replica) load() error {
+	log := r.n.partition().standing.Load().log
+	if log == nil {
+		return nil
+	}
+	for offset := r.d.Start; offset < r.d.End; {
+		slice, err := log.View().Slice(offset, r.d.End, 1<<20, true)
+		if err != nil {
+			return err
+		}
+		buf := make([]byte, slice.Len())
+		_, err = slice.ReadAt(buf, 0)
+		slice.Release()
+		if err != nil || len(buf) == 0 {
+			return fmt.Errorf("reading at %d: %d bytes, %w", offset, len(buf), err)
+		}
+		from := offset
+		var values []string
+		offset, values = collect(r.n.c.t, buf, from, nil)
+		for i, v := range values {
+			r.entries = append(r.entries, entry{log.EpochAt(from + int64(i)), v})
+		}
+	}
+	if epochs := log.EpochEntries(); len(epochs) > 0 && r.d.End > r.d.Start {
+		if epochs[0].Start != r.d.Start || epochs[len(epochs)-1].Start > r.d.End {
+			return fmt.Errorf("I10: epochs %v in a log from %d to %d", epochs, r.d.Start, r.d.End)
+		}
+	}
+	if e := log.LastEpoch(); e > r.d.LeaderEpoch && r.d.LeaderEpoch >= 0 {
+		return fmt.Errorf("I12: the log has epoch %d, the replica knows %d", e, r.d.LeaderEpoch)
+	}
+	return nil
+}
+
+func (f *faults) checkOne(r *replica) error {
+	d := &r.d
+	switch {
+	case d.LastStable > d.HighWatermark, d.HighWatermark > d.End, d.Start > d.HighWatermark:
+		return fmt.Errorf("I10: %+v", *d)
+	case d.HighWatermark < f.lives[r.n]:
+		return fmt.Errorf("I11: the high watermark went back from %d to %d", f.lives[r.n], d.HighWatermark)
+	case d.Role == Offline:
+		return errors.New("the replica was stopped")
+	}
+	f.lives[r.n] = d.HighWatermark
+	f.high = max(f.high, d.HighWatermark)
+	for o := d.Start; o < d.HighWatermark; o++ {
+		if was, ok := f.seen[o]; ok && was != r.at(o) {
+			return fmt.Errorf("I5: offset %d was %v and is %v", o, was, r.at(o))
+		}
+		f.seen[o] = r.at(o)
+	}
+	p := r.n.partition()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tracker != nil {
+		return p.tracker.CheckInvariants()
+	}
+	return nil
+}
+
+// matching is I4.
+func matching(a, b *replica) error {
+	same := min(a.d.HighWatermark, b.d.HighWatermark)
+	for o := max(a.d.Start, b.d.Start); o < min(a.d.End, b.d.End); o++ {
+		if a.at(o).epoch == b.at(o).epoch {
+			same = max(same, o+1)
+		}
+	}
+	for o := max(a.d.Start, b.d.Start); o < same; o++ {
+		if a.at(o) != b.at(o) {
+			return fmt.Errorf("I4: offset %d is %v and %v, and equal up to %d is promised", o, a.at(o), b.at(o), same)
+		}
+	}
+	return nil
+}
+
+// checkCandidates is I2, I3 and the applied high watermark of I11.
+func (f *faults) checkCandidates(all []*replica) error {
+	m := f.c.record()
+	for _, r := range all {
+		if (slices.Contains(m.ISR, r.n.id) || slices.Contains(m.ELR, r.n.id)) && r.d.End < f.high {
+			return fmt.Errorf("I2: node %d may lead and ends at %d, committed is up to %d", r.n.id, r.d.End, f.high)
+		}
+		if r.n.id != m.Leader || r.d.Role != Leader || r.d.LeaderEpoch != m.LeaderEpoch {
+			continue
+		}
+		for o, want := range f.acked {
+			if o >= r.d.End || r.at(o) != want {
+				return fmt.Errorf("I3: leader %d lacks offset %d, acknowledged as %v", r.n.id, o, want)
+			}
+		}
+		if r.n.partition().Applied() {
+			if r.d.HighWatermark < f.applied {
+				return fmt.Errorf("I11: the applied high watermark went back from %d to %d", f.applied, r.d.HighWatermark)
+			}
+			f.applied = r.d.HighWatermark
+		}
+	}
+	return nil
+}
+
+// TestManyPartitionsShareOneSession: partitions that come, go and change leader keep session and fetchers together.
+func TestManyPartitionsShareOneSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 5, 2)
+		c.create(1, true)
+		c.whole()
+		for i := range byte(20) {
+			c.mu.Lock()
+			p := metadata.Partition{Replicas: []metadata.NodeID{1, 2}, ISR: []metadata.NodeID{1, 2}, Leader: metadata.NodeID(i%2 + 1), MinISR: 2, Durable: true}
+			c.commit([]metadata.Change{metadata.TopicCreated{ID: topicID(10 + i), Name: name("t%d", i)},
+				metadata.PartitionCreated{Topic: topicID(10 + i), Partition: p}})
+			c.mu.Unlock()
+		}
+		c.until("all are hosted", func() bool {
+			return c.nodes[1].set.Stats().Partitions == 21 && c.nodes[2].set.Stats().Partitions == 21
+		})
+		for i := range byte(20) {
+			p := c.nodes[metadata.NodeID(i%2+1)].set.ByID(topicID(10+i), 0)
+			a := produce(p, -1, batch(1, "a"))
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			err := errors.Join(wait(p, a), ctx.Err())
+			cancel()
+			if err != nil {
+				t.Fatalf("topic %d: %v", i, err)
+			}
+		}
+		c.mu.Lock()
+		for i := range byte(10) {
+			c.commit([]metadata.Change{metadata.TopicDeleted{ID: topicID(10 + i)}})
+		}
+		c.mu.Unlock()
+		c.until("half of them are gone", func() bool { return c.nodes[1].set.Stats().Partitions == 11 })
+		for _, n := range c.nodes {
+			if s := n.set.Stats(); s.Fetchers != 1 || s.Replication.FetchErrors > 0 {
+				t.Errorf("node %d: %+v", n.id, s)
+			}
+		}
+	})
+}

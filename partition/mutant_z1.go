@@ -1,0 +1,5 @@
+//go:build z1
+
+package partition
+
+const mutant = 1

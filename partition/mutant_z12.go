@@ -1,0 +1,5 @@
+//go:build z12
+
+package partition
+
+const mutant = 12

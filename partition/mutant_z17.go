@@ -1,0 +1,5 @@
+//go:build z17
+
+package partition
+
+const mutant = 17

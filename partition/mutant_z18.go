@@ -1,0 +1,5 @@
+//go:build z18
+
+package partition
+
+const mutant = 18

@@ -1,0 +1,5 @@
+//go:build z19
+
+package partition
+
+const mutant = 19

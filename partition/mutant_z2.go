@@ -1,0 +1,5 @@
+//go:build z2
+
+package partition
+
+const mutant = 2

@@ -1,0 +1,5 @@
+//go:build z3
+
+package partition
+
+const mutant = 3

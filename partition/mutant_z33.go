@@ -1,0 +1,5 @@
+//go:build z33
+
+package partition
+
+const mutant = 33

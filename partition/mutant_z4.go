@@ -1,0 +1,5 @@
+//go:build z4
+
+package partition
+
+const mutant = 4

@@ -1,0 +1,5 @@
+//go:build z5
+
+package partition
+
+const mutant = 5

@@ -1,0 +1,5 @@
+//go:build z9
+
+package partition
+
+const mutant = 9

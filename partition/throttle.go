@@ -1,0 +1,94 @@
+package partition
+
+import (
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cordwood/metadata"
+)
+
+// throttles bound the traffic of replication, for the replicas that topic configs name and that are not in sync: those
+// in sync are waited for by producers.
+type throttles struct{ leader, follower throttle }
+
+// configure takes the rates of the dynamic broker configs: this broker's own before the cluster's.
+func (t *throttles) configure(img *metadata.Image, self string) {
+	for name, to := range map[string]*throttle{
+		"leader.replication.throttled.rate": &t.leader, "follower.replication.throttled.rate": &t.follower,
+	} {
+		rate := int64(0)
+		for _, broker := range []string{self, ""} {
+			n, err := strconv.ParseInt(img.Config(metadata.ResourceBroker, broker)[name], 10, 64)
+			if err == nil && n > 0 {
+				rate = n
+				break
+			}
+		}
+		if rate == math.MaxInt64 {
+			rate = 0
+		}
+		to.rate.Store(rate)
+	}
+}
+
+// throttle is a token bucket of one second's bytes. What is sent may take it below zero once; then it fills up first.
+type throttle struct {
+	rate atomic.Int64 // bytes a second; 0: no limit
+
+	mu    sync.Mutex
+	level float64
+	at    time.Time
+}
+
+// delay is how long to wait before anything more may be sent; 0: not at all.
+func (t *throttle) delay(now time.Time) time.Duration {
+	rate := float64(t.rate.Load())
+	if rate == 0 {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fill(rate, now)
+	if t.level > 0 {
+		return 0
+	}
+	return time.Duration((1-t.level)/rate*float64(time.Second)) + time.Millisecond
+}
+
+func (t *throttle) fill(rate float64, now time.Time) {
+	if t.at.IsZero() {
+		t.level = rate
+	} else {
+		t.level = min(rate, t.level+rate*now.Sub(t.at).Seconds())
+	}
+	t.at = now
+}
+
+// took counts bytes that were sent or received.
+func (t *throttle) took(n int, now time.Time) {
+	rate := float64(t.rate.Load())
+	if rate == 0 || n == 0 {
+		return
+	}
+	t.mu.Lock()
+	t.fill(rate, now)
+	t.level -= float64(n)
+	t.mu.Unlock()
+}
+
+// names reports whether a list of throttled replicas, "partition:broker" each or "*", holds this one.
+func (p *Partition) names(list []string, replica metadata.NodeID) bool {
+	if len(list) == 0 {
+		return false
+	}
+	name := strconv.Itoa(int(p.index)) + ":" + strconv.Itoa(int(replica))
+	for _, s := range list {
+		if s == "*" || s == name {
+			return true
+		}
+	}
+	return false
+}
