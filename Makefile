@@ -54,7 +54,7 @@ kill:
 
 # ROUNDS power cuts under load, on a mounted file system that forgets what was not synced (root, /dev/fuse)
 powercut:
-	go test -tags process ./integration/powercut/... -rounds $(ROUNDS) -v -timeout 60m
+	go test -tags process ./integration/powercut -rounds $(ROUNDS) -v -timeout 60m
 
 # set KAFKA_SH to the script that runs Apache Kafka to measure both in turn
 bench: build
