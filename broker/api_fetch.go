@@ -220,7 +220,7 @@ func (r *fetchReply) readAll(limit int) (got int, failed bool) {
 		ask.Whole = got == 0
 		ask.MaxBytes = max(min(ask.MaxBytes, left), 0)
 		f.p.Read(ask, &f.read)
-		if f.read.Err != nil || f.read.DivergingEpoch >= 0 {
+		if f.read.Err != nil || f.read.DivergingEnd >= 0 {
 			failed = true // answered at once (trap 28)
 			continue
 		}

@@ -176,11 +176,12 @@ func (s *fetchSession) update(q *protocol.FetchRequest) {
 
 // news reports whether the answer must mention the partition, and notes what is told. Called under s.mu.
 func (p *sessionPartition) news(out *protocol.FetchedPartition) bool {
-	if out.Code != 0 || out.Diverging.Epoch >= 0 {
+	// Where a history ends is news, whatever epoch it is told with: -1 when none of the asker's is known.
+	if out.Code != 0 || out.Diverging.End >= 0 {
 		p.toldHighWatermark, p.toldLogStart = -1, -1 // mentioned again when the error is over
 		return true
 	}
-	changed := out.RecordsLen > 0 || out.Diverging.Epoch >= 0 || out.HighWatermark != p.toldHighWatermark || out.LogStart != p.toldLogStart
+	changed := out.RecordsLen > 0 || out.HighWatermark != p.toldHighWatermark || out.LogStart != p.toldLogStart
 	p.toldHighWatermark, p.toldLogStart = out.HighWatermark, out.LogStart
 	return changed
 }
