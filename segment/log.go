@@ -68,8 +68,7 @@ type Log struct {
 	producers *producer.State // nil: still encoded in lazyState
 	lazyState []byte
 	vector    [][]byte
-	step      int64 // next preallocation
-	touched   bool  // since the manifest entry was made
+	touched   bool // since the manifest entry was made
 	clean     *CleanLog
 
 	// syncing is held by whoever changes or syncs files at rest: Sync, Truncate, Close... It is a channel because they
@@ -221,7 +220,7 @@ func (l *Log) newActive(base int64) (*Segment, error) {
 	s.created = l.now().UnixMilli()
 	s.jitterCut = jitter(l.name, base, l.Config())
 	if c := l.Config(); c.Preallocate {
-		l.reserve(s, c.SegmentBytes)
+		l.preallocate(s, c.SegmentBytes)
 	}
 	return s, nil
 }

@@ -43,7 +43,6 @@ func (l *Log) roll(base int64) error {
 	l.view.Store(&View{log: l, segments: segments})
 	l.mu.Unlock()
 	if size > 0 {
-		l.step = lastStep
 		l.snapshot(end)
 	} else {
 		l.dropFiles(old)
@@ -111,7 +110,7 @@ func (l *Log) writeAux(offset int64, suffix string, data []byte) error {
 
 // freeReserve gives preallocated blocks behind the end back.
 func (l *Log) freeReserve(s *Segment) {
-	if s.reserved <= firstStep {
+	if s.reserved == 0 {
 		return
 	}
 	s.reserved = 0

@@ -121,7 +121,6 @@ func (l *Log) resetLocked(start int64) error {
 	l.mu.Unlock()
 	l.epochs.Store(new(epochCache))
 	l.producers, l.lazyState = producer.New(), nil
-	l.step = 0
 	l.publish(&View{log: l, segments: []*Segment{s}}, start, start)
 	if err := l.settle(); err != nil {
 		return err
