@@ -29,10 +29,7 @@ lint:
 
 # every fuzz target for FUZZTIME
 fuzz:
-	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
-	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
-	  done; done
+	integration/fuzz.sh $(FUZZTIME)
 
 # breaks each rule of the bug zoo; the tests must notice
 mutants:
