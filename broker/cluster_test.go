@@ -26,20 +26,34 @@ type split struct {
 func startSplit(t *testing.T, brokers int) *split {
 	t.Helper()
 	s := new(split)
-	quick := func(c *Config) {
-		c.HTTPAddr, c.HeartbeatInterval, c.SessionTimeout = "", 100*time.Millisecond, time.Second
-	}
 	s.controller = startNode(t, t.TempDir(), quick, func(c *Config) {
 		c.NodeID, c.Roles = 100, []string{"controller"}
 		c.Listeners = []ListenerConfig{{Name: "CONTROLLER", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Internal}}
 	})
 	for i := range brokers {
-		s.brokers = append(s.brokers, startNode(t, t.TempDir(), quick, func(c *Config) {
-			c.NodeID, c.Roles, c.BootstrapServers = metadata.NodeID(i+1), []string{"broker"}, []string{s.controller.b.Addrs().Internal}
-			c.Listeners = []ListenerConfig{{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Client}}
-		}))
+		s.brokers = append(s.brokers, nil)
+		s.start(t, i, t.TempDir())
 	}
 	return s
+}
+
+func quick(c *Config) {
+	c.HTTPAddr, c.HeartbeatInterval, c.SessionTimeout = "", 100*time.Millisecond, time.Second
+}
+
+// start runs the broker of an index on a directory.
+func (s *split) start(t *testing.T, i int, dir string) {
+	t.Helper()
+	s.brokers[i] = startNode(t, dir, quick, func(c *Config) {
+		c.NodeID, c.Roles, c.BootstrapServers = metadata.NodeID(i+1), []string{"broker"}, []string{s.controller.b.Addrs().Internal}
+		c.Listeners = []ListenerConfig{{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Client}}
+	})
+}
+
+// again starts a broker that was stopped.
+func (s *split) again(t *testing.T, i int) {
+	t.Helper()
+	s.start(t, i, s.brokers[i].dir)
 }
 
 func createRequest(name string, partitions int32, factor int16, millis int32) *kmsg.CreateTopicsRequest {

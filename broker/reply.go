@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cordwood/broker/listener"
+	"cordwood/controller/decide"
 	"cordwood/protocol"
 )
 
@@ -114,6 +115,9 @@ func codeOf(err error) int16 {
 func messageOf(err error) *string {
 	if err == nil {
 		return nil
+	}
+	if refused := decide.Refused(err); refused != nil {
+		return &refused.Message // the code is told beside it
 	}
 	m := err.Error()
 	var k *kerr.Error

@@ -35,6 +35,7 @@ const (
 	DescribeLogDirs             Key = 35
 	CreatePartitions            Key = 37
 	DeleteGroups                Key = 42
+	ElectLeaders                Key = 43
 	IncrementalAlterConfigs     Key = 44
 	AlterPartitionReassignments Key = 45
 	ListPartitionReassignments  Key = 46
@@ -43,11 +44,13 @@ const (
 	AlterClientQuotas           Key = 49
 	DescribeQuorum              Key = 55
 	AlterPartition              Key = 56
+	UpdateFeatures              Key = 57
 	Envelope                    Key = 58
 	DescribeCluster             Key = 60
 	DescribeProducers           Key = 61
 	BrokerRegistration          Key = 62
 	BrokerHeartbeat             Key = 63
+	UnregisterBroker            Key = 64
 	AllocateProducerIDs         Key = 67
 	ListConfigResources         Key = 74
 	DescribeTopicPartitions     Key = 75
@@ -124,6 +127,7 @@ var table = []API{
 	row(DescribeLogDirs, "DescribeLogDirs", 1, 5, 2, FrameAdmin),
 	row(CreatePartitions, "CreatePartitions", 0, 3, 2, FrameAdmin),
 	row(DeleteGroups, "DeleteGroups", 0, 3, 2, FrameAdmin),
+	row(ElectLeaders, "ElectLeaders", 0, 2, 2, FrameAdmin),
 	row(IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1, FrameAdmin),
 	row(AlterPartitionReassignments, "AlterPartitionReassignments", 0, 1, 0, FrameAdmin),
 	row(ListPartitionReassignments, "ListPartitionReassignments", 0, 0, 0, FrameAdmin),
@@ -132,11 +136,13 @@ var table = []API{
 	row(AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, FrameAdmin),
 	row(DescribeQuorum, "DescribeQuorum", 0, 2, 0, FrameSmall),
 	row(AlterPartition, "AlterPartition", 3, 3, 0, FrameAdmin),
+	row(UpdateFeatures, "UpdateFeatures", 0, 2, 0, FrameSmall),
 	row(Envelope, "Envelope", 0, 0, 0, FrameAdmin),
 	row(DescribeCluster, "DescribeCluster", 0, 2, 0, FrameAdmin),
 	row(DescribeProducers, "DescribeProducers", 0, 0, 0, FrameAdmin),
 	row(BrokerRegistration, "BrokerRegistration", 4, 4, 0, FrameSmall),
 	row(BrokerHeartbeat, "BrokerHeartbeat", 1, 2, 0, FrameSmall),
+	row(UnregisterBroker, "UnregisterBroker", 0, 0, 0, FrameSmall),
 	row(AllocateProducerIDs, "AllocateProducerIds", 0, 0, 0, FrameSmall),
 	row(ListConfigResources, "ListConfigResources", 0, 1, 0, FrameAdmin),
 	row(DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, FrameAdmin),

@@ -88,6 +88,8 @@ var schemas = compileAll(map[Key]string{
 		TimeoutMillis:int32  ValidateOnly:bool`,
 	DeleteGroups: `
 		Groups:[string]`,
+	ElectLeaders: `
+		ElectionType:int8/1+  Topics:[ Topic:string  Partitions:[int32] ]?  TimeoutMillis:int32`,
 	IncrementalAlterConfigs: `
 		Resources:[ ResourceType:int8  ResourceName:string  Configs:[ Name:string  Op:int8  Value:string? ] ]
 		ValidateOnly:bool`,
@@ -111,6 +113,10 @@ var schemas = compileAll(map[Key]string{
 			Partitions:[ Partition:int32  LeaderEpoch:int32  NewISR:[int32]/0-2
 				NewEpochISR:[ BrokerID:int32  BrokerEpoch:int64 ]/3+
 				LeaderRecoveryState:int8/1+  PartitionEpoch:int32 ] ]`,
+	UpdateFeatures: `
+		TimeoutMillis:int32
+		FeatureUpdates:[ Feature:string  MaxVersionLevel:int16  AllowDowngrade:bool/0-0  UpgradeType:int8/1+ ]
+		ValidateOnly:bool/1+`,
 	Envelope: `
 		RequestData:bytes  RequestPrincipal:bytes?  ClientHostAddress:bytes`,
 	BrokerRegistration: `
@@ -121,6 +127,8 @@ var schemas = compileAll(map[Key]string{
 	BrokerHeartbeat: `
 		BrokerID:int32  BrokerEpoch:int64  CurrentMetadataOffset:int64  WantFence:bool  WantShutdown:bool
 		OfflineLogDirs:[uuid]#0  CordonedLogDirs:[uuid]#1`,
+	UnregisterBroker: `
+		BrokerID:int32`,
 	AllocateProducerIDs: `
 		BrokerID:int32  BrokerEpoch:int64`,
 	DescribeCluster: `
