@@ -165,6 +165,8 @@ func nextStep(err error) string {
 		return "stop its members first; `cordwood group describe` lists them"
 	case errors.Is(err, kerr.GroupIDNotFound):
 		return "see `cordwood group list`"
+	case errors.Is(err, kerr.PreferredLeaderNotAvailable), errors.Is(err, kerr.EligibleLeadersNotAvailable):
+		return "`cordwood cluster health` says what it lacks"
 	case errors.Is(err, kerr.MessageTooLarge):
 		return "raise max.message.bytes of the topic, or send less"
 	}

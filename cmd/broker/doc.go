@@ -2,6 +2,7 @@
 //
 //	cordwood dev | serve          -> process.go: settings -> broker.Config -> broker.Open -> Run until a signal
 //	         topic | group        -> client.go:  kadm requests to --brokers
+//	         cluster              -> cluster_read.go: a view of the cluster -> rules -> what to show, or to ask for
 //	         produce | consume    -> client.go:  a kgo client of --brokers
 //	         log dump             -> a file on disk, no broker needed
 //	         config | version     -> what this binary knows
@@ -16,6 +17,8 @@
 //	C1  What a command answers goes to standard output, everything else to standard error.
 //	C2  An error says what, where and what to do next; it is never a stack of functions.
 //	C3  Nothing is set up before it is known which command runs: a start costs what its command needs.
+//	C4  What a cluster command judges is a clusterView; its rules (health, safe to stop, plans, why a move is stuck) are
+//	    functions of it and ask nothing themselves.
 //
 // Goroutines: a server has one that waits for signals; progress has one that redraws its line. Both end with the command.
 //

@@ -66,6 +66,10 @@ func TestWrongUsageExitsWith2AndSaysWhatIsRight(t *testing.T) {
 		"topic list extra", "topic list --format xml", "topic list -b host:port", "topic list -b host:70000", "topic add-partitions t", "topic config t get", "topic config t put x=1", "topic config t set x",
 		"produce", "produce a b", "produce t -z brotli", "produce t --acks 2", "produce t --count -1",
 		"consume", "consume t -o yesterday", "consume t -o start:end -g g", "consume t -n -1", "consume t -f %q",
+		"cluster", "cluster brokers 1", "cluster safe-to-stop", "cluster safe-to-stop x", "cluster reassign", "cluster reassign --topics t --file f",
+		"cluster reassign --file f --to 1", "cluster reassign --cancel --to 1", "cluster reassign --topics t --to x", "cluster reassign --topics t --replicas -1",
+		"cluster reassign --topics t --throttle fast", "cluster reassign --topics t --at-once 0", "cluster elect --all", "cluster elect --preferred --unclean --all",
+		"cluster elect --preferred", "cluster elect --preferred --all t", "cluster decommission", "cluster decommission 1,2",
 		"group", "group seek g", "group seek g --to nowhere", "log dump", "config check", "config explain a b", "serve x", "serve --override x",
 		"serve --log-format xml", "serve --log-level loud", "version x",
 	} {
