@@ -23,11 +23,14 @@ type split struct {
 	brokers    []*node // with ids from 1 on
 }
 
-func startSplit(t *testing.T, brokers int) *split {
+func startSplit(t *testing.T, brokers int, change ...func(*Config)) *split {
 	t.Helper()
 	s := new(split)
 	quick := func(c *Config) {
 		c.HTTPAddr, c.HeartbeatInterval, c.SessionTimeout = "", 100*time.Millisecond, time.Second
+		for _, f := range change {
+			f(c)
+		}
 	}
 	s.controller = startNode(t, t.TempDir(), quick, func(c *Config) {
 		c.NodeID, c.Roles = 100, []string{"controller"}
