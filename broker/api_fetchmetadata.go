@@ -20,6 +20,7 @@ import (
 //	20001 FetchMetadata  {1: cluster id, 2: node id, 3: broker epoch, 4: from index, 5: max wait ms}
 //	                     -> {1: code, 2: index, 3: [{1: index, 2: changes}], 4: image}
 //	20003 Hello          controller.Hello both ways: who is there before there is a quorum
+//	20004 PeerLost       {1: cluster id, 2: node id, 3: id of the broker to which it lost a connection} -> {1: code}
 //
 // FetchMetadata is the metadata feed: what was committed after an index, or the whole image when the entries are no
 // longer at hand. It waits for the first change.
@@ -124,6 +125,12 @@ func (s *session) startOwn(body []byte) error {
 	case protocol.Hello:
 		body = append([]byte(nil), body...)
 		r.serve = func(context.Context) (any, error) { return s.b.helloed(body) }
+	case protocol.PeerLost:
+		var q lostRequest
+		if err := ownDecoder.Unmarshal(body, &q); err != nil {
+			return fmt.Errorf("%w: PeerLost: %w", errClose, err)
+		}
+		r.serve = func(context.Context) (any, error) { return s.b.peerLost(&q), nil }
 	default:
 		return fmt.Errorf("%w: api key %d has no handler", errClose, s.header.Key)
 	}

@@ -400,6 +400,7 @@ func TestTheInternalListenerSurvivesGarbage(t *testing.T) {
 		"a raft stream from this node's own id":  own(protocol.RaftStream, 0xa1, 2, byte(n.b.cfg.NodeID)),
 		"a hello that is no CBOR":                own(protocol.Hello, 0xff),
 		"a hello from node -1":                   own(protocol.Hello, 0xa1, 1, 0x20),
+		"a lost peer that is no CBOR":            own(protocol.PeerLost, 0xff),
 		"a key of the future":                    own(20002),
 		"a client's key that is not for brokers": {0, 0, 0, 10, 0, 3, 0, 1, 0, 0, 0, 1, 255, 255},
 	} {

@@ -23,9 +23,15 @@ type split struct {
 	brokers    []*node // with ids from 1 on
 }
 
-func startSplit(t *testing.T, brokers int) *split {
+func startSplit(t *testing.T, brokers int, change ...func(*Config)) *split {
 	t.Helper()
 	s := new(split)
+	quick := func(c *Config) {
+		quick(c)
+		for _, f := range change {
+			f(c)
+		}
+	}
 	s.controller = startNode(t, t.TempDir(), quick, func(c *Config) {
 		c.NodeID, c.Roles = 100, []string{"controller"}
 		c.Listeners = []ListenerConfig{{Name: "CONTROLLER", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Internal}}

@@ -149,7 +149,7 @@ func (b *Broker) openPartitions() error {
 	began := time.Now()
 	set, err := partition.Open(partition.Config{
 		Self: b.cfg.NodeID, Dirs: b.cfg.LogDirs, FS: b.cfg.FS, Codecs: b.codecs, Log: b.log.Named("partitions"), Now: b.cfg.Now,
-		Defaults: b.cfg.Topic, JournalLimit: journalLimit, RecoveryThreads: b.cfg.RecoveryThreads, DiskStall: b.cfg.DiskStall,
+		Defaults: b.cfg.Topic, JournalLimit: journalLimit, RecoveryThreads: b.cfg.RecoveryThreads, DiskStall: b.cfg.DiskStall, ProbeInterval: b.cfg.SessionTimeout / 2,
 		ScrubInterval: b.cfg.ScrubInterval, CheckpointInterval: b.cfg.CheckpointInterval, RetentionInterval: b.cfg.RetentionCheck, InitialDelay: b.cfg.InitialTaskDelay,
 		Progress: b.recovering(), DirFailed: b.dirFailed,
 		Link: &replicaLink{b: b, sessions: map[laneKey]fetchLane{}}, MaxLag: b.cfg.ReplicaLag, FetchWait: b.cfg.ReplicaFetch.WaitMax,

@@ -39,7 +39,7 @@
 //
 // Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
 // controller node, the metadata follower, the heartbeat and the HTTP server, as the node's roles want them, and returns
-// when all of them are gone.
+// when all of them are gone, but for those that hang in the kernel with a disk.
 // Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions), controllers.mu (where they
 // are), replicaLink.mu (sessions with leaders).
 //

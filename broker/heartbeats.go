@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -174,25 +172,5 @@ func (b *Broker) leave() {
 			b.log.Warn("controlled shutdown timed out")
 			return
 		}
-	}
-}
-
-// probe says whether a broker's address refuses connections, as that of a process that is gone does (R19); nil if that
-// proves nothing here.
-func (b *Broker) probe() func(ctx context.Context, broker *metadata.Broker) bool {
-	if !b.cfg.DefiniteDeath {
-		return nil
-	}
-	dial := b.cfg.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	return func(ctx context.Context, broker *metadata.Broker) bool {
-		c, err := dial(ctx, "tcp", brokerAddr(broker))
-		if err == nil {
-			_ = c.Close()
-			return false
-		}
-		return errors.Is(err, syscall.ECONNREFUSED)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -70,7 +71,8 @@ func (m *room) end() error {
 	return fmt.Errorf("%s: %w", m.name, m.err)
 }
 
-// Run serves until ctx ends or a room fails, then stops in order. nil: a clean stop.
+// Run serves until ctx ends or a room fails, then stops in order. nil: a clean stop. Only when a disk hangs it does not wait
+// for the goroutines that hang with it.
 func (b *Broker) Run(ctx context.Context) error {
 	rs := &rooms{failed: make(chan *room, 1)}
 	var started []*room
@@ -111,12 +113,31 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 		b.log.Error("a room ended", zap.String("room", m.name), zap.Error(m.err))
 	}
-	err := b.stop(failure == nil, serve, bg, groups, heart, feed, logs, ctrl)
-	for _, m := range started {
-		err = errors.Join(err, m.end())
+	stopped := make(chan error, 1)
+	go func() {
+		err := b.stop(failure == nil, serve, bg, groups, heart, feed, logs, ctrl)
+		for _, m := range started {
+			err = errors.Join(err, m.end())
+		}
+		rs.all.Wait()
+		stopped <- err
+	}()
+	select {
+	case err := <-stopped:
+		return errors.Join(failure, err)
+	case <-b.patience(failure):
+		b.log.Error("the stop waits for the disk: ending without it", zap.Error(failure))
+		return failure
 	}
-	rs.all.Wait()
-	return errors.Join(failure, err)
+}
+
+// patience ends the wait for a stop whose disk has failed: what hangs in the kernel with it cannot be waited for, and a
+// process that stays has no leaders and no successor (R16).
+func (b *Broker) patience(failure error) <-chan time.Time {
+	if !errors.Is(failure, ErrDisk) {
+		return nil
+	}
+	return time.After(b.cfg.DiskStall)
 }
 
 // stop ends the rooms from the top floor down; the logs are closed when nothing appends any more (R2, B7).

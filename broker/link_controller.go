@@ -203,6 +203,7 @@ func (b *Broker) openPeers() error {
 	}
 	b.peers = peer.NewPool(peer.Config{
 		Dial: b.cfg.Dial, ClientID: fmt.Sprintf("cordwood-%d", b.cfg.NodeID), Log: b.log.Named("peers"),
+		Lost: b.lostPeer,
 	})
 	return nil
 }

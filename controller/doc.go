@@ -80,8 +80,11 @@
 // that is being dialed; one that takes digests of images (audit); one per question
 // raft has not answered yet. Run waits for all of them, but not for those that hang in the
 // kernel with a disk. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window),
-// stable.mu, stream.mu, transport.mu, asking.mu; nothing waits under any of them, and none
+// stable.mu, stream.mu, transport.mu, asking.mu, outages.mu; nothing waits under any of them, and none
 // is taken under another.
+//
+// A peer that cannot be reached is told as one outage (outages), however many of raft's
+// calls fail; all else that raft says is written as it comes.
 //
 // Not here: rules (controller/decide), wire formats and authentication (broker).
 package controller

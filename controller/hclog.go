@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/zap"
@@ -11,14 +12,18 @@ import (
 )
 
 // logger lets raft write to zap. raft speaks a lot at its start: its warnings become
-// notes and its notes debugging; errors stay errors.
+// notes and its notes debugging; errors stay errors, but calls that a peer does not get
+// are told as its outage.
 type logger struct {
-	zap  *zap.SugaredLogger
-	name string
-	args []any
+	zap     *zap.SugaredLogger
+	name    string
+	args    []any
+	outages *outages // of the node
 }
 
-func newLogger(z *zap.Logger) hclog.Logger { return logger{zap: z.Named("raft").Sugar(), name: "raft"} }
+func newLogger(z *zap.Logger, o *outages) logger {
+	return logger{zap: z.Named("raft").Sugar(), name: "raft", outages: o}
+}
 
 func (l logger) Log(level hclog.Level, msg string, args ...any) {
 	switch level {
@@ -35,9 +40,30 @@ func (l logger) Log(level hclog.Level, msg string, args ...any) {
 func (l logger) Trace(string, ...any) {}
 func (l logger) Debug(string, ...any) {}
 
-func (l logger) Info(msg string, args ...any)  { l.zap.Debugw(msg, pairs(args)...) }
-func (l logger) Warn(msg string, args ...any)  { l.zap.Infow(msg, pairs(args)...) }
-func (l logger) Error(msg string, args ...any) { l.zap.Errorw(msg, pairs(args)...) }
+func (l logger) Info(msg string, args ...any) { l.zap.Debugw(msg, pairs(args)...) }
+func (l logger) Warn(msg string, args ...any) { l.zap.Infow(msg, pairs(args)...) }
+func (l logger) Error(msg string, args ...any) {
+	peer, w, cause, lost := lostCall(msg, args)
+	if !lost {
+		l.zap.Errorw(msg, pairs(args)...)
+		return
+	}
+	o, say := l.outages.failed(peer, w, time.Now())
+	switch {
+	case !say:
+	case o.calls == 1:
+		l.zap.Errorw("a controller is lost", "event", "CW-0418", "peer", peer, "call", msg, "error", cause)
+	default:
+		l.zap.Errorw("a controller is still away", "event", "CW-0418", "peer", peer, "for", o.last.Sub(o.began), "failed", o.silent, "call", msg, "error", cause)
+	}
+}
+
+// answered hears of each call that came through.
+func (l logger) answered(peer string, w weight) {
+	if o, ended := l.outages.answered(peer, w); ended {
+		l.zap.Infow("a controller is back", "event", "CW-0419", "peer", peer, "for", o.last.Sub(o.began), "failed", o.calls)
+	}
+}
 
 // pairs turns what hclog formats late into text; zap knows only errors and plain values.
 func pairs(args []any) []any {

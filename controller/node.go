@@ -112,6 +112,7 @@ type Node struct {
 	raft      atomic.Pointer[raft.Raft]
 	transport atomic.Pointer[transport] // set before raft
 	counters  counters
+	outages   outages // of other voters, for the log
 
 	sessions struct {
 		mu      sync.Mutex
@@ -142,6 +143,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, log: cfg.Log, guard: newGuard(cfg.DiskStall), queue: make(chan *request, 1024), checks: make(chan chan<- error), suspects: make(chan metadata.NodeID, 1024), ready: make(chan struct{}), gone: make(chan struct{})}
+	n.outages.peers = map[string]*outage{}
 	n.fsm, n.stream = newFSM(n.guard), newStream(cfg.NodeID, cfg.Dial)
 	n.sessions.s = decide.NewSessions(cfg.SessionTimeout)
 	n.sessions.heard = map[metadata.NodeID]heard{}
@@ -204,7 +206,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c.TrailingLogs, c.SnapshotThreshold = n.cfg.Trailing, n.cfg.SnapshotAfter
 	c.SnapshotInterval = 30 * time.Second // at most twice that between two looks
 	c.NoLegacyTelemetry = true
-	c.Logger = newLogger(n.log)
+	c.Logger = newLogger(n.log, &n.outages)
 	return c
 }
 

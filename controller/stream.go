@@ -12,6 +12,7 @@ import (
 	"cordwood/metadata"
 
 	"github.com/hashicorp/raft"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // raftMaxPool and raftTimeout are of the connections between voters; a leader that hears no
@@ -114,7 +115,10 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 	defer cancel()
 	conn, err := s.dial(ctx, metadata.NodeID(id))
 	if err != nil {
-		return nil, err
+		if answer := (*kerr.Error)(nil); errors.As(err, &answer) {
+			return nil, err // it is there, and refuses
+		}
+		return nil, unreachable{err}
 	}
 	if c := s.carry(conn); c != nil {
 		return c, nil

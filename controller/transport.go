@@ -2,24 +2,28 @@ package controller
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// transport is raft's network transport with two more things.
+// transport is raft's network transport with three more things.
 //
 // It keeps what the voters answer: raft's own VerifyLeader is content with an answer to a
 // heartbeat that was sent before the question, and a leader that was stopped for half a
 // minute finds such answers when it wakes (Z30).
 //
-// And it has one more way in: a node that is the only voter tells itself to lead, at once.
+// It has one more way in: a node that is the only voter tells itself to lead, at once.
 // Waiting for a heartbeat would be waiting for nobody.
+//
+// And it tells the log which peers answer, so that there an outage has an end.
 type transport struct {
 	*raft.NetworkTransport
 	rpcs chan raft.RPC
 	end  func() (uint64, error) // of this node's log
+	log  logger
 
 	mu       sync.Mutex
 	asked    uint64 // orders what is sent and what is asked
@@ -36,8 +40,9 @@ type contact struct {
 }
 
 func newTransport(n *Node) *transport {
-	return &transport{rpcs: make(chan raft.RPC), end: n.store.LastIndex, contacts: map[raft.ServerID]contact{}, NetworkTransport: raft.NewNetworkTransportWithConfig(
-		&raft.NetworkTransportConfig{Stream: n.stream, MaxPool: raftMaxPool, Timeout: raftTimeout, Logger: newLogger(n.log)})}
+	log := newLogger(n.log, &n.outages)
+	return &transport{rpcs: make(chan raft.RPC), end: n.store.LastIndex, log: log, contacts: map[raft.ServerID]contact{}, NetworkTransport: raft.NewNetworkTransportWithConfig(
+		&raft.NetworkTransportConfig{Stream: n.stream, MaxPool: raftMaxPool, Timeout: raftTimeout, Logger: log})}
 }
 
 func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
@@ -60,8 +65,16 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	asked, sent := t.next(), time.Now()
 	end, _ := t.end()
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
-	if err != nil || resp.Term != args.Term {
+	if err != nil {
 		return err
+	}
+	w := heavy
+	if len(args.Entries) == 0 && args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 { // as raft tells its heartbeats
+		w = light
+	}
+	t.log.answered(string(id), w)
+	if resp.Term != args.Term {
+		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -74,6 +87,30 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 		t.contacts[id] = c
 	}
 	return nil
+}
+
+func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	err := t.NetworkTransport.RequestVote(id, target, args, resp)
+	if err == nil {
+		t.log.answered(string(id), light)
+	}
+	return err
+}
+
+func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	err := t.NetworkTransport.RequestPreVote(id, target, args, resp)
+	if err == nil {
+		t.log.answered(string(id), light)
+	}
+	return err
+}
+
+func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	err := t.NetworkTransport.InstallSnapshot(id, target, args, resp, data)
+	if err == nil {
+		t.log.answered(string(id), heavy)
+	}
+	return err
 }
 
 // contact is what a voter last answered; the zero contact if it never did.

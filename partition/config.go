@@ -30,6 +30,7 @@ type Config struct {
 
 	RecoveryThreads       int           // logs opened at once, per directory
 	DiskStall             time.Duration // a write or sync that takes longer takes the directory offline (R16)
+	ProbeInterval         time.Duration // between writes to an idle disk that show whether it hangs (R16); 0: none
 	HighWatermarkInterval time.Duration // between checkpoints of high watermarks
 	CheckpointInterval    time.Duration // between checkpoints of recovery points and log starts
 	RetentionInterval     time.Duration // between retention passes

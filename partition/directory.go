@@ -42,6 +42,7 @@ type directory struct {
 	complained  atomic.Int64 // when complain logged last
 	silenced    atomic.Int64 // what it did not log since
 	upkeepSince atomic.Int64 // since when upkeep works on this directory; 0: it does not
+	probeSince  atomic.Int64 // since when a probe is under way; 0: none is
 	replicas    atomic.Int64
 	marks       uint64 // sum of the high watermarks in the checkpoint; upkeep's
 }

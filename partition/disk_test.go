@@ -428,3 +428,85 @@ func TestReadErrorConcernsTheRangeOnly(t *testing.T) {
 		t.Errorf("%d records", len(got))
 	}
 }
+
+// Z38: nothing is written when the disk begins to hang, and the followers and the controller hear that all is well.
+func TestZ38AnIdleDiskThatHangsTakesItsDirectoryOffline(t *testing.T) {
+	for _, kind := range []vfs.Kind{vfs.OpSync, vfs.OpWrite, vfs.OpOpen} {
+		synctest.Test(t, func(t *testing.T) { hangIdle(t, kind) })
+	}
+}
+
+func hangIdle(t *testing.T, kind vfs.Kind) {
+	disk := newMoody()
+	w := newWorld(t, disk, func(c *Config) { c.Dirs, c.ProbeInterval = []string{"/one", "/two"}, 1500*time.Millisecond }).run()
+	offline := func(i int) bool { return w.set.Directories()[i].Err != nil }
+	time.Sleep(time.Minute)
+	if offline(1) {
+		t.Fatal("a disk that works is taken offline")
+	}
+	release, began := make(chan struct{}), time.Now()
+	disk.become(func(op vfs.Op) vfs.Verdict {
+		if op.Kind == kind && strings.HasPrefix(op.Name, "/two/") {
+			return vfs.Verdict{Stuck: release}
+		}
+		return vfs.Verdict{}
+	})
+	for !offline(1) && time.Since(began) < time.Minute {
+		time.Sleep(100 * time.Millisecond)
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("%s hangs: told after %s", kind, took)
+	}
+	close(release)
+	synctest.Wait()
+	if offline(0) {
+		t.Error("the other directory is offline, too")
+	}
+	w.crash()
+}
+
+func TestAProbeThatFailsIsJudgedAsAnyWrite(t *testing.T) {
+	for _, c := range []struct {
+		kind    vfs.Kind
+		err     error
+		offline bool
+	}{
+		{vfs.OpWrite, syscall.EIO, true},
+		{vfs.OpSync, syscall.EIO, true},
+		{vfs.OpSync, syscall.ENOSPC, true}, // what was written may be lost
+		{vfs.OpWrite, syscall.ENOSPC, false},
+		{vfs.OpOpen, syscall.EMFILE, false},
+		{vfs.OpOpen, syscall.EROFS, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := newMoody()
+			w := newWorld(t, disk, func(c *Config) { c.ProbeInterval = time.Second }).run()
+			disk.become(func(op vfs.Op) vfs.Verdict {
+				if op.Kind == c.kind && strings.HasSuffix(op.Name, probeFile) {
+					return vfs.Verdict{Err: c.err}
+				}
+				return vfs.Verdict{}
+			})
+			time.Sleep(3 * time.Second)
+			if got := w.set.Directories()[0].Err != nil; got != c.offline {
+				t.Errorf("%s fails with %v: offline %t", c.kind, c.err, got)
+			}
+			w.crash()
+		})
+	}
+}
+
+func TestABusyDiskIsNotProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, newMoody(), func(c *Config) { c.ProbeInterval = time.Second }).run()
+		p := w.one()
+		for range 100 {
+			w.acked(p, batch(1, "x"))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if w.exists("/data/" + probeFile) {
+			t.Error("probed")
+		}
+		w.crash()
+	})
+}

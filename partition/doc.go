@@ -32,6 +32,7 @@
 //	P6  In durable mode every append asks for a sync, whatever its acks (R5).
 //	P7  A directory whose write or fsync failed or hung is offline until the process ends: nothing on it is tried
 //	    again, appends and acks answer KAFKA_STORAGE_ERROR (R16, Z26). A full disk only refuses appends.
+//	    A disk that is idle is probed, so that it is known to work or to hang (Z38).
 //	P8  A directory is renamed for deletion only if committed metadata deleted its topic, and as stray only if
 //	    committed metadata gave its replica to others or its name to another topic; what metadata does not know
 //	    stays as it is (R13, Z28). Replicas are matched by topic id, never by name alone (Z20).
@@ -58,7 +59,7 @@
 //
 // # Goroutines
 //
-// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one scrub and one fetcher per leader, and
+// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one scrub, one probe and one fetcher per leader, and
 // for all directories one upkeep, one watchdog, one sender of ISR changes and one that lets the trackers see time pass, and
 // returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
 //

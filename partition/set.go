@@ -306,6 +306,7 @@ func (s *Set) Run(ctx context.Context) error {
 	wg.Go(func() { s.watch(ctx) })
 	for _, d := range s.dirs {
 		wg.Go(func() { d.scrub(ctx) })
+		wg.Go(func() { d.probe(ctx) })
 	}
 	wg.Go(func() { s.alterer.run(ctx) })
 	wg.Go(func() { s.tick(ctx) })

@@ -30,6 +30,9 @@ func (s *Set) watchOnce(now int64) {
 				d.fail(stalled("sync", now-since))
 			}
 		}
+		if since := d.probeSince.Load(); since != 0 && now-since > limit {
+			d.fail(stalled("probe", now-since))
+		}
 		if since := d.upkeepSince.Load(); since != 0 && now-since > limit {
 			d.fail(stalled("checkpoint", now-since))
 		}

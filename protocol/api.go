@@ -60,6 +60,7 @@ const (
 	RaftStream    Key = 20000 // after its answer the connection is raft's byte stream
 	FetchMetadata Key = 20001 // the metadata feed
 	Hello         Key = 20003 // what controllers tell each other before there is a quorum
+	PeerLost      Key = 20004 // a broker tells the active controller that another may be gone
 )
 
 // Listener is a set of kinds of listener. One socket may be both: a broker-only
@@ -152,6 +153,7 @@ var table = []API{
 	row(RaftStream, "RaftStream", 0, 0, -1, FrameSmall),
 	row(FetchMetadata, "FetchMetadata", 0, 0, -1, FrameSmall),
 	row(Hello, "Hello", 0, 0, -1, FrameSmall),
+	row(PeerLost, "PeerLost", 0, 0, -1, FrameSmall),
 }
 
 func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) API {
@@ -164,7 +166,7 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 		a.AdvertisedMin = 0
 	case ApiVersions, Fetch: // followers fetch as consumers do
 		a.Listeners = Client | Internal
-	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, RaftStream, FetchMetadata, Hello:
+	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, RaftStream, FetchMetadata, Hello, PeerLost:
 		a.Listeners = Internal
 	}
 	return a
@@ -172,7 +174,7 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 
 const (
 	firstOwn  = RaftStream
-	lastOwn   = Hello
+	lastOwn   = PeerLost
 	lastKafka = RemoveRaftVoter
 )
 

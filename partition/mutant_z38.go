@@ -1,0 +1,5 @@
+//go:build z38
+
+package partition
+
+const mutant = 38
