@@ -9,7 +9,8 @@ SUITES_AT ?= ../shared/acceptance/suites
 
 # rooms with goroutines and locks
 CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
-BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
+# metrics and health need no HTTP/2
+BUILD = CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
 .PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools million suites ci clean
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"math"
 	"net"
 	"time"
 
@@ -62,6 +63,8 @@ type Config struct {
 	DefiniteDeath    bool          // cordwood.failure.definite.death
 	ReplicaLag       time.Duration // replica.lag.time.max.ms
 	ReplicaFetch     FetchConfig   // how followers fetch
+	LeaderThrottle   int64         // leader.replication.throttled.rate
+	FollowerThrottle int64         // follower.replication.throttled.rate
 
 	// Static holds every key as it was set, for DescribeConfigs and `config explain`.
 	Static map[string]Setting
@@ -190,6 +193,7 @@ func Defaults() Config {
 		SessionTimeout:       3 * time.Second,
 		DefiniteDeath:        true,
 		ReplicaLag:           10 * time.Second,
+		LeaderThrottle:       math.MaxInt64, FollowerThrottle: math.MaxInt64,
 		ReplicaFetch: FetchConfig{
 			MaxBytes: 1 << 20, ResponseBytes: 10 << 20, MinBytes: 1, WaitMax: 500 * time.Millisecond, Backoff: time.Second,
 		},

@@ -211,8 +211,9 @@ func ignoredKeys() []Key {
 	add("Accepted without effect: the controller's log is snapshotted by its own rules.", "metadata.log.segment.bytes=1073741824", "metadata.log.segment.ms=604800000",
 		"metadata.log.max.record.bytes.between.snapshots=20971520", "metadata.log.max.snapshot.interval.ms=3600000", "metadata.max.retention.bytes=104857600",
 		"metadata.max.retention.ms=604800000", "metadata.max.idle.interval.ms=500")
-	add("Accepted without effect: replication is not throttled, and one limit holds for every address; see the quota connection_creation_rate.", "replication.quota.window.num=11", "replication.quota.window.size.seconds=1", "alter.log.dirs.replication.quota.window.num=11",
-		"alter.log.dirs.replication.quota.window.size.seconds=1", "max.connections.per.ip.overrides")
+	add("Accepted without effect: replication is throttled over a second, whatever the number of windows.", "replication.quota.window.num=11", "replication.quota.window.size.seconds=1")
+	add("Accepted without effect: replicas are not moved between the directories of a broker.", "alter.log.dirs.replication.quota.window.num=11", "alter.log.dirs.replication.quota.window.size.seconds=1")
+	add("Accepted without effect: one limit holds for every address; see the quota connection_creation_rate.", "max.connections.per.ip.overrides")
 	add("Accepted without effect: metrics are served over HTTP, see cordwood.http.listener.", "metric.reporters", "metrics.num.samples=2", "metrics.sample.window.ms=30000",
 		"metrics.recording.level=INFO", "auto.include.jmx.reporter=true", "kafka.metrics.reporters", "kafka.metrics.polling.interval.secs=10",
 		"telemetry.max.bytes=1048576")
@@ -228,7 +229,7 @@ func ignoredKeys() []Key {
 // dedupe drops ignored keys that another table serves.
 func dedupe(in []Key) []Key {
 	taken := map[string]bool{}
-	for _, k := range slices.Concat(processKeys(), clusterKeys(), logKeys(), groupKeys()) {
+	for _, k := range slices.Concat(processKeys(), clusterKeys(), throttleKeys(), logKeys(), groupKeys()) {
 		taken[k.Name] = true
 	}
 	var out []Key

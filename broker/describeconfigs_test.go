@@ -78,3 +78,55 @@ func TestConfigsOfWhatCannotHaveAny(t *testing.T) {
 		}
 	}
 }
+
+// What tools that move partitions do: they set the rates of brokers, see them, and delete all three at the end.
+func TestThrottlesOfReplicationAreConfigsOfBrokers(t *testing.T) {
+	n := startNode(t, t.TempDir(), func(c *Config) {
+		c.LeaderThrottle, c.Static = 5000, map[string]Setting{"leader.replication.throttled.rate": {Value: "5000"}}
+	})
+	ctx := testContext(t)
+	admin := kadm.NewClient(n.client())
+	rates := []string{"leader.replication.throttled.rate", "follower.replication.throttled.rate", "replica.alter.log.dirs.io.max.bytes.per.second"}
+	alter := func(op kadm.IncrementalOp, value string, names ...string) error {
+		var all []kadm.AlterConfig
+		for _, name := range names {
+			all = append(all, kadm.AlterConfig{Op: op, Name: name, Value: &value})
+		}
+		r, err := admin.AlterBrokerConfigs(ctx, all, 1)
+		return firstOf(err, r[0].Err)
+	}
+	is := func(want ...string) {
+		t.Helper()
+		r, err := admin.DescribeBrokerConfigs(ctx, 1)
+		if err = firstOf(err, r[0].Err); err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range rates {
+			for _, c := range r[0].Configs {
+				if c.Key == name && (c.MaybeValue() != want[i] || c.Source == kmsg.ConfigSourceDynamicBrokerConfig != (want[i] == "1000")) {
+					t.Errorf("%s is %s of %s, not %s", name, c.MaybeValue(), c.Source, want[i])
+				}
+			}
+		}
+	}
+	const unlimited = "9223372036854775807"
+	is("5000", unlimited, unlimited)
+	if err := alter(kadm.SetConfig, "1000", rates...); err != nil {
+		t.Fatal(err)
+	}
+	is("1000", "1000", "1000")
+	if err := alter(kadm.DeleteConfig, "", rates...); err != nil {
+		t.Fatal(err)
+	}
+	is("5000", unlimited, unlimited)
+	for _, bad := range []string{"0", "-1", "fast"} {
+		if err := alter(kadm.SetConfig, bad, rates[0]); err == nil {
+			t.Errorf("%s is taken for a rate", bad)
+		}
+	}
+	for _, name := range rates {
+		if k := LookupKey(name); k == nil || !k.Dynamic() {
+			t.Errorf("%s: %+v", name, k)
+		}
+	}
+}

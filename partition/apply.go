@@ -54,7 +54,7 @@ func (s *Set) takeDefaults(img *metadata.Image, diff *metadata.Diff) bool {
 	}) {
 		return false
 	}
-	s.throttles.configure(img, self)
+	s.throttles.configure(img, &s.cfg)
 	next := s.cfg.Defaults
 	for _, name := range []string{"", self} {
 		c, err := next.With(metadata.FromBroker(img.Config(metadata.ResourceBroker, name)))

@@ -65,6 +65,7 @@ func Open(cfg Config) (*Set, error) {
 	s.applied.Store(s.image)
 	s.fetchers, s.alterer = newFetchers(s), newAlterer(s)
 	s.plain = s.settings(cfg.Defaults)
+	s.throttles.configure(s.image, &s.cfg)
 	for _, path := range cfg.Dirs {
 		d := &directory{set: s, path: path, log: cfg.Log.With(zap.String("dir", path)), brokerEpoch: -1,
 			found: map[string]*found{}}

@@ -14,12 +14,17 @@ import (
 // in sync are waited for by producers.
 type throttles struct{ leader, follower throttle }
 
-// configure takes the rates of the dynamic broker configs: this broker's own before the cluster's.
-func (t *throttles) configure(img *metadata.Image, self string) {
-	for name, to := range map[string]*throttle{
-		"leader.replication.throttled.rate": &t.leader, "follower.replication.throttled.rate": &t.follower,
+// configure takes the rates that count: this broker's dynamic config, then the cluster's, then what it was started with.
+func (t *throttles) configure(img *metadata.Image, c *Config) {
+	self := strconv.Itoa(int(c.Self))
+	for name, to := range map[string]struct {
+		*throttle
+		static int64
+	}{
+		"leader.replication.throttled.rate":   {&t.leader, c.LeaderThrottle},
+		"follower.replication.throttled.rate": {&t.follower, c.FollowerThrottle},
 	} {
-		rate := int64(0)
+		rate := to.static
 		for _, broker := range []string{self, ""} {
 			n, err := strconv.ParseInt(img.Config(metadata.ResourceBroker, broker)[name], 10, 64)
 			if err == nil && n > 0 {
