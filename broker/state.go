@@ -23,7 +23,7 @@ func (b *Broker) State() []zap.Field {
 		zap.String("ready", ready), zap.Duration("uptime", b.uptime().Round(time.Millisecond)),
 		zap.Int64("connections", connections), zap.Int("topics", img.TopicCount()), zap.Int("partitions", s.Partitions),
 		zap.Int("leaders", s.Leaders), zap.Int("offline", s.Offline), zap.Int("under_min_isr", s.UnderMinISR),
-		zap.Int("open_files", s.OpenFiles), zap.Uint64("metadata_index", img.Index()), zap.Bool("controller", b.controller.Active()),
+		zap.Int("open_files", s.OpenFiles), zap.Uint64("metadata_index", img.Index()), zap.Bool("controller", b.isActive()),
 		zap.Int("goroutines", runtime.NumGoroutine()),
 	}
 	var offline []error
