@@ -111,9 +111,8 @@ func asFast(t *testing.T, n, other *Node, when string) {
 	}
 }
 
-// While bad inputs come, others are served, half of them as fast as before. The player runs as its own process, with the
-// lowest priority, as if it were on another machine; but it has the same two processors and the same disk, and what is slowest
-// is reported only.
+// While bad inputs come, others are served as fast as before. The player runs as its own process, with the lowest
+// priority, as if it were on another machine.
 func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
 	if !*p99 {
 		return // measured on a quiet machine only: make abuse
@@ -144,8 +143,8 @@ func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
 		slices.Sort(quiet)
 		slices.Sort(loud)
 		t.Logf("section %c: p50 %s, p99 %s; without p50 %s, p99 %s", section, part(loud, 50), part(loud, 99), part(quiet, 50), part(quiet, 99))
-		if part(loud, 50) > 2*part(quiet, 50) {
-			t.Errorf("section %c: p50 of others is %s, %s without", section, part(loud, 50), part(quiet, 50))
+		if part(loud, 99) > 2*part(quiet, 99) {
+			t.Errorf("section %c: p99 of others is %s, %s without", section, part(loud, 99), part(quiet, 99))
 		}
 	}
 }
