@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -206,12 +207,18 @@ func (r *fetchReply) read(limit int) (got int, failed bool) {
 	return r.readAll(limit)
 }
 
+// yieldAfterReads partitions have taken half a millisecond.
+const yieldAfterReads = 256
+
 // readAll reads within limit bytes. The first partition with data returns its first batch whole, whatever its size
-// (trap 27); the others obey what is left.
+// (trap 27); the others obey what is left. Other connections are let in between, for 10,000 partitions take 20 ms.
 func (r *fetchReply) readAll(limit int) (got int, failed bool) {
 	left := limit
 	for i := range r.parts {
 		f := &r.parts[i]
+		if i%yieldAfterReads == yieldAfterReads-1 {
+			runtime.Gosched()
+		}
 		if f.err != nil {
 			failed = true
 			continue

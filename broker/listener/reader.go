@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -14,6 +15,8 @@ const (
 	napAfter = 10 * time.Second
 	// minRate is the slowest a large frame may come: so many bytes buy one second beyond FrameTimeout.
 	minRate = 16 << 10
+	// yieldAt bytes, or yieldAfter frames, of one burst may keep a processor for a millisecond and more.
+	yieldAt, yieldAfter = 256 << 10, 64
 )
 
 // read serves frames until the connection has to end and says why.
@@ -22,7 +25,7 @@ func (c *Conn) read() (reason, error) {
 		frames, used, need, bad := cut(c.frames[:0], c.in.bytes(), c.l.cfg.MaxFrame)
 		c.frames = frames
 		if len(frames) > 0 {
-			if why, err := c.burst(); err != nil {
+			if why, err := c.burst(used); err != nil {
 				return why, err
 			}
 			clear(c.frames)
@@ -55,9 +58,14 @@ func badReason(err error) reason {
 	return reasonRefused
 }
 
-// burst hands the cut frames to the session and sends the answers that are ready.
-func (c *Conn) burst() (reason, error) {
+// burst hands the cut frames, used bytes, to the session and sends the answers that are ready. A large one lets those go
+// first that are ready (L9): the thread that saw its bytes is the one that watched the network, and the runtime puts another
+// in its place only when somebody yields, or after 10 ms; until then nobody would see what other connections send.
+func (c *Conn) burst(used int) (reason, error) {
 	c.answered = 0
+	if used >= yieldAt || len(c.frames) >= yieldAfter {
+		runtime.Gosched()
+	}
 	err := c.session.Burst(c.frames)
 	c.l.counts.requests.Add(int64(len(c.frames)))
 	c.l.counts.bursts.Add(1)
@@ -255,6 +263,9 @@ func (c *Conn) readLimit(start time.Time) time.Time {
 // read.
 func (c *Conn) readOnce(need int, limit time.Time) (int, error) {
 	in := &c.in
+	if need > maxBuffer {
+		runtime.Gosched() // L9
+	}
 	if in.w > in.r || in.buf != nil {
 		if wait := in.fit(need); wait > 0 {
 			if err := in.mem.take(c.ctx, in.more(wait), limit); err != nil {

@@ -1,9 +1,16 @@
 package record
 
-import "io"
+import (
+	"io"
+	"runtime"
+)
 
 // windowSize holds many ordinary records; a record that is larger is walked through it piece by piece.
 const windowSize = 64 << 10
+
+// yieldAfter bytes that came out of a codec others may go on: few compressed bytes can take a processor for long, and
+// without a word from whoever has it, the runtime looks at the network only every 10 ms.
+const yieldAfter = 512 << 10
 
 // window is the part of a decompressed payload that is in memory: buf[r:w].
 type window struct {
@@ -11,12 +18,17 @@ type window struct {
 	buf  []byte
 	r, w int
 	used int64 // bytes taken so far
+	last int64 // used, when others were let go first
 	err  error // of src; io.EOF at its end
 }
 
 // fill reads more, moving what is left to the front. It answers false when nothing can be added: the source has
 // ended or failed, or the buffer is full.
 func (f *window) fill() bool {
+	if f.used-f.last >= yieldAfter {
+		f.last = f.used
+		runtime.Gosched()
+	}
 	if f.r > 0 {
 		f.w = copy(f.buf, f.buf[f.r:f.w])
 		f.r = 0
