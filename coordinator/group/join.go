@@ -40,10 +40,11 @@ func (m *Machine) JoinGroup(req *kmsg.JoinGroupRequest, c Client, token uint64, 
 	if req.InstanceID != nil && len(*req.InstanceID) > m.cfg.MaxGroupID {
 		return refuse(kerr.InvalidRequest, req.MemberID)
 	}
-	j := newJoin(req, c, token)
-	if memberSize(c, req.InstanceID, j.protocols) > m.cfg.MaxMemberBytes {
+	protocols := protocolsOf(req)
+	if memberSize(c, req.InstanceID, protocols) > m.cfg.MaxMemberBytes { // before anything of it is copied
 		return refuse(kerr.GroupMaxSizeReached, req.MemberID)
 	}
+	j := newJoin(req, c, token, protocols)
 	g := m.groups[req.Group]
 	if g == nil {
 		if req.MemberID != "" {
@@ -75,8 +76,22 @@ func (m *Machine) JoinGroup(req *kmsg.JoinGroupRequest, c Client, token uint64, 
 	return m.end(nil)
 }
 
-// newJoin copies what outlives the request. A protocol that is named twice counts once.
-func newJoin(req *kmsg.JoinGroupRequest, c Client, token uint64) *join {
+// protocolsOf are the request's protocols, which still belong to it. One that is named twice counts once.
+func protocolsOf(req *kmsg.JoinGroupRequest) []protocol {
+	seen := make(map[string]bool, len(req.Protocols))
+	var list []protocol
+	for i := range req.Protocols {
+		p := &req.Protocols[i]
+		if !seen[p.Name] {
+			seen[p.Name] = true
+			list = append(list, protocol{p.Name, p.Metadata})
+		}
+	}
+	return list
+}
+
+// newJoin copies what outlives the request.
+func newJoin(req *kmsg.JoinGroupRequest, c Client, token uint64, protocols []protocol) *join {
 	j := &join{
 		version:      req.Version,
 		client:       Client{strings.Clone(c.ID), strings.Clone(c.Host)},
@@ -96,15 +111,8 @@ func newJoin(req *kmsg.JoinGroupRequest, c Client, token uint64) *join {
 	if req.Reason != nil && *req.Reason != "" {
 		j.reason = strings.Clone((*req.Reason)[:min(len(*req.Reason), 255)])
 	}
-	seen := make(map[string]bool, len(req.Protocols))
-	for i := range req.Protocols {
-		p := &req.Protocols[i]
-		if seen[p.Name] {
-			continue
-		}
-		name := strings.Clone(p.Name)
-		seen[name] = true
-		j.protocols = append(j.protocols, protocol{name, bytes.Clone(p.Metadata)})
+	for _, p := range protocols {
+		j.protocols = append(j.protocols, protocol{strings.Clone(p.name), bytes.Clone(p.metadata)})
 	}
 	return j
 }
