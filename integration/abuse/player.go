@@ -3,6 +3,7 @@ package abuse
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,11 +12,11 @@ import (
 // maxFailures is how many differing outcomes are worth telling.
 const maxFailures = 20
 
-// PlayAll plays every case of the sections so many times, by so many workers, and goes on for at least so long. Slow
+// PlayAll plays every case of the sections (O: the ordinary ones) so many times, by so many workers, and goes on for at least so long. Slow
 // cases are played all at once beside the others, a connection for each.
 func (g *Ground) PlayAll(sections string, times, workers int, least time.Duration) error {
 	var quick, slow []Case
-	for _, c := range Cases(g) {
+	for _, c := range slices.Concat(Cases(g), Ordinary(g)) {
 		if !strings.ContainsRune(sections, rune(c.Section)) {
 			continue
 		}
