@@ -72,6 +72,8 @@
 //	    second (R18 leaves them 1.9 s).
 //	C10 every 1024 entries the leader's next entry tells what its image came to; a voter whose
 //	    own came to something else stops (R17).
+//	C11 leaderships go back to preferred brokers at intervals, in the decider's rounds, at most
+//	    1,000 in one entry.
 //
 // While there is one voter it leads at once (transport.leadAlone).
 //

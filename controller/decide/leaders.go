@@ -117,7 +117,7 @@ type RebalanceReply struct {
 
 // Rebalance gives leaderships back to preferred brokers (auto.leader.rebalance.enable): to those that lack more than so
 // many percent of what they should lead (leader.imbalance.per.broker.percentage).
-func Rebalance(img *metadata.Image, percent int, now time.Time) Outcome[RebalanceReply] {
+func Rebalance(img *metadata.Image, percent int) Outcome[RebalanceReply] {
 	type balance struct{ preferred, missing int }
 	brokers := map[metadata.NodeID]*balance{}
 	for t := range img.Topics() {

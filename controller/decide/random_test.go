@@ -281,7 +281,7 @@ func (c *chaos) operate(name string, b metadata.NodeID) string {
 		do(c.world, out, err)
 		return "preferred leaders"
 	case 1:
-		c.commit(Rebalance(c.img, 10, c.now).Changes)
+		c.commit(Rebalance(c.img, 10).Changes)
 		return "rebalance"
 	case 2:
 		if c.procs[b] == nil && c.img.Broker(b) != nil && c.rng.IntN(3) == 0 {
