@@ -95,6 +95,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	feed := begin("metadata feed", b.followFeed)
 	if b.cfg.IsBroker() {
 		heart = begin("heartbeat", b.beat)
+		begin("log ends", b.reportEnds)
 	}
 	serve := begin("listeners", b.serve)
 	begin("readiness", b.awaitReady)

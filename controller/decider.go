@@ -130,7 +130,7 @@ func (d *decider) enter(ctx context.Context) error {
 	}
 	changes = append(changes, decide.Reconcile(img, n.cfg.Rules).Changes...)
 	n.sessions.mu.Lock()
-	n.sessions.s.Grant(img, time.Now())
+	n.sessions.s.Begin(img, time.Now())
 	n.sessions.mu.Unlock()
 	if len(changes) == 0 {
 		return nil
@@ -302,6 +302,9 @@ func (d *decider) commit(ctx context.Context, base *metadata.Image, changes []me
 	if err != nil {
 		return err
 	}
+	d.n.sessions.mu.Lock()
+	d.n.sessions.s.Take(base, changes)
+	d.n.sessions.mu.Unlock()
 	if mutant == 13 {
 		d.raft.Apply(data, 0)
 		return nil

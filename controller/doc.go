@@ -66,6 +66,7 @@
 //	    heartbeat of a broker is answered, and a request that changes nothing, only then (Z30).
 //	    raft's VerifyLeader alone would be content with an answer from before the question.
 //	C7  a broker that an entry under way fences gets no answer beside the queue (R18).
+//	    No answer prolongs the lease of a broker that does not know of all that was taken from it.
 //	C8  no broker is fenced before its session ends but on the evidence of two refused dials
 //	    20 ms apart without a heartbeat between them (R19); a new controller dials all at once.
 //	C9  a leader that hears no majority for 100 ms gives up; the others elect another within a

@@ -28,9 +28,7 @@ func (p *Partition) position() (pos FetchPosition, ok bool) {
 	pos = FetchPosition{PartitionID: PartitionID{p.topic.id, p.index}, LeaderEpoch: st.epoch, Offset: st.end(), LastEpoch: -1,
 		LogStart: st.start(), HighWatermark: p.hw.Load(), Durable: true, MaxBytes: p.set.cfg.FetchBytes}
 	if l := st.log; l != nil {
-		if l.Start() < pos.Offset { // of the last record, not of an epoch that never had one
-			pos.LastEpoch = l.EpochAt(pos.Offset - 1)
-		}
+		pos.LastEpoch = lastEpoch(l)
 		pos.Durable = l.Durable() >= pos.Offset
 	}
 	return pos, true

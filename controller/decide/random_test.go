@@ -179,7 +179,7 @@ func (c *chaos) beat(b metadata.NodeID, wantShutdown bool) HeartbeatReply {
 	report := ReportLogEndsRequest{Broker: b, Epoch: pr.epoch}
 	c.each(func(key partitionKey, _ *metadata.Topic, p *metadata.Partition) {
 		if slices.Contains(p.LastKnownELR, b) && c.usable(p, b) {
-			report.Ends = append(report.Ends, LogEnd{Topic: key.topic, Index: key.index, End: int64(len(c.log(key, b).records))})
+			report.Ends = append(report.Ends, LogEnd{Topic: key.topic, Index: key.index, LeaderEpoch: p.LeaderEpoch, End: int64(len(c.log(key, b).records))})
 		}
 	})
 	revived, err := ReportLogEnds(c.img, c.s, report, c.now)
