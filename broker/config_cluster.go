@@ -62,6 +62,13 @@ func clusterKeys() []Key {
 	}
 }
 
+// decommissionKeys mark a broker that leaves for good.
+func decommissionKeys() []Key {
+	return []Key{{Name: metadata.DecommissionKey, Type: tBool, Default: "false", Status: Dynamic,
+		Doc:   "This broker is being emptied: it is given no new replicas and no leaderships. `cordwood cluster decommission` sets it; it cannot be set in a file.",
+		apply: boolTo(func(*Config) *bool { return new(bool) })}}
+}
+
 // throttleKeys bound what replication may take of the network. Tools that move partitions set them while brokers run and
 // delete all three at the end.
 func throttleKeys() []Key {

@@ -105,7 +105,10 @@ func newBrokerInfos(v *clusterView) []brokerInfo {
 	list := []brokerInfo{}
 	for _, b := range v.brokers {
 		i := brokerInfo{ID: b.id, Address: b.addr, Rack: b.rack, State: "down", Dirs: []dirInfo{}}
-		if b.live {
+		switch {
+		case b.leaves:
+			i.State = "decommissioning"
+		case b.live:
 			i.State = "live"
 		}
 		if b.dirsErr != nil {

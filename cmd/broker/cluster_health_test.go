@@ -112,6 +112,9 @@ func TestWhatIsWrongWithAClusterIsFound(t *testing.T) {
 		{"no controller answers", world(func(v *clusterView) { v.quorum = quorumView{leader: -1, err: errors.New("late")} }), down, []string{
 			"down no-controller controllers: they do not answer: late .. start the controllers",
 		}},
+		{"a broker is being emptied", world(func(v *clusterView) { v.brokers[1].leaves = true }), healthy, []string{
+			"notice decommissioning broker 2: holds 3 replicas .. cordwood cluster decommission 2",
+		}},
 		{"leaders are elsewhere", world(func(v *clusterView) { v.partitions[1].leader = 1 }), healthy, []string{
 			"notice leader-imbalance broker 2: leads 0 of the 1 .. elect --preferred --all",
 		}},

@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"cordwood/metadata"
 )
 
 func comparePartitions(a, b partitionID) int {
@@ -65,6 +67,7 @@ func (c *clusterClient) view(ctx context.Context) (*clusterView, error) {
 	if err := c.directories(ctx, v, at); err != nil {
 		return nil, err
 	}
+	c.decommissioned(ctx, v)
 	v.quorum = c.quorum(ctx)
 	return v, ctx.Err()
 }
@@ -242,6 +245,34 @@ func (c *clusterClient) directories(ctx context.Context, v *clusterView, at map[
 	return nil
 }
 
+// decommissioned fills in which brokers are being emptied for good. Each live broker tells of itself; one that does not
+// tell is taken to stay.
+func (c *clusterClient) decommissioned(ctx context.Context, v *clusterView) {
+	brief, cancel := context.WithTimeout(ctx, briefWait)
+	defer cancel()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	for _, b := range v.brokers {
+		if b.live {
+			r := kmsg.NewDescribeConfigsRequestResource()
+			r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeBroker, strconv.Itoa(int(b.id)), []string{metadata.DecommissionKey}
+			req.Resources = append(req.Resources, r)
+		}
+	}
+	for _, shard := range c.kgo.RequestSharded(brief, req) {
+		resp, ok := shard.Resp.(*kmsg.DescribeConfigsResponse)
+		if shard.Err != nil || !ok {
+			continue
+		}
+		for _, r := range resp.Resources {
+			for _, e := range r.Configs {
+				if id, err := strconv.ParseInt(r.ResourceName, 10, 32); err == nil && e.Value != nil && *e.Value == "true" {
+					v.broker(int32(id)).leaves = true
+				}
+			}
+		}
+	}
+}
+
 // quorum is the controllers, or why they did not answer.
 func (c *clusterClient) quorum(ctx context.Context) quorumView {
 	ctx, cancel := context.WithTimeout(ctx, briefWait)
@@ -283,7 +314,7 @@ func newQuorumView(resp *kmsg.DescribeQuorumResponse) quorumView {
 		}
 	}
 	member := func(in kmsg.DescribeQuorumResponseTopicPartitionReplicaState) quorumMember {
-		m := quorumMember{id: in.ReplicaID, addr: addrs[in.ReplicaID], end: in.LogEndOffset, lag: max(0, end-in.LogEndOffset)}
+		m := quorumMember{id: in.ReplicaID, dir: in.ReplicaDirectoryID, addr: addrs[in.ReplicaID], end: in.LogEndOffset, lag: max(0, end-in.LogEndOffset)}
 		if m.known = in.LastFetchTimestamp >= 0 || in.ReplicaID == p.LeaderID; m.known && in.LastFetchTimestamp >= 0 {
 			m.silent = max(0, time.Duration(now-in.LastFetchTimestamp)*time.Millisecond)
 		}

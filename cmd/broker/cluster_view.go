@@ -28,6 +28,7 @@ type clusterBroker struct {
 	addr    string
 	rack    string
 	live    bool
+	leaves  bool // it is being decommissioned; of a live broker only
 	dirs    []logDir
 	dirsErr error // a live broker did not say what its directories are like
 }
@@ -95,6 +96,7 @@ type quorumView struct {
 // quorumMember is a controller, or a broker that follows the controllers' log.
 type quorumMember struct {
 	id     int32
+	dir    [16]byte // of its log: a node that lost its disk is another controller
 	addr   string
 	end    int64
 	lag    int64         // entries behind the leader

@@ -3,6 +3,7 @@ package decide
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"cordwood/metadata"
@@ -206,6 +207,9 @@ func UnregisterBroker(img *metadata.Image, req UnregisterBrokerRequest, now time
 		withdraw(p, lost{gone: self, unclean: self})
 		elect(t, p, c)
 	})
+	if img.Decommissioning(b.ID) { // whoever gets this id next is another broker
+		changes = append(changes, metadata.ConfigChanged{Type: metadata.ResourceBroker, Name: strconv.Itoa(int(b.ID)), Key: metadata.DecommissionKey, Deleted: true})
+	}
 	return Outcome[None]{Changes: append(changes, metadata.BrokerUnregistered{ID: b.ID, Epoch: b.Epoch}), Alone: true}, nil
 }
 
