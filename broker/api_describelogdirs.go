@@ -9,9 +9,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cordwood/partition"
+	"cordwood/protocol"
 )
 
-// DescribeLogDirs (key 35), versions 1-5: directories and the sizes of the logs in them. 4 space, 5 cordoned.
+// DescribeLogDirs (key 35), versions 1-5: directories and the sizes of the logs in them. 4 space, 5 cordoned. A
+// replica that stopped until an operator decides says why in a tag of our own.
 func (b *Broker) describeLogDirs(_ context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.DescribeLogDirsRequest)
 	resp := q.ResponseKind().(*kmsg.DescribeLogDirsResponse)
@@ -56,6 +58,9 @@ func (b *Broker) describeLogDir(dir partition.Directory, logs []partition.Descri
 		p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		p.Partition, p.Size = l.Index, l.Size
 		p.OffsetLag = 0 // a leader does not lag behind itself
+		if l.Halted != "" {
+			p.UnknownTags.Set(protocol.TagHalted, []byte(l.Halted))
+		}
 		t := &out.Topics[len(out.Topics)-1]
 		t.Partitions = append(t.Partitions, p)
 	}

@@ -102,6 +102,12 @@ func (j *judgement) brokers() {
 
 // partition finds the worst of one partition.
 func (j *judgement) partition(p *clusterPartition) {
+	for _, id := range p.replicas {
+		if why := p.halted[id]; why != "" {
+			j.add(degraded, "replica-halted", fmt.Sprintf("%s on broker %d", p, id), "it stopped: "+why,
+				fmt.Sprintf("if the leader's records count: cordwood cluster refill %s %d --accept-data-loss", p, id))
+		}
+	}
 	switch {
 	case p.leader < 0:
 		j.add(down, "no-leader", p.String(), "nobody leads it: no reads, no writes", j.whoCouldLead(p))

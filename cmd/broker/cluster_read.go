@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cordwood/metadata"
+	"cordwood/protocol"
 )
 
 func comparePartitions(a, b partitionID) int {
@@ -68,6 +69,7 @@ func (c *clusterClient) view(ctx context.Context) (*clusterView, error) {
 		return nil, err
 	}
 	c.decommissioned(ctx, v)
+	c.halted(ctx, v, at)
 	v.quorum = c.quorum(ctx)
 	return v, ctx.Err()
 }
@@ -267,6 +269,44 @@ func (c *clusterClient) decommissioned(ctx context.Context, v *clusterView) {
 			for _, e := range r.Configs {
 				if id, err := strconv.ParseInt(r.ResourceName, 10, 32); err == nil && e.Value != nil && *e.Value == "true" {
 					v.broker(int32(id)).leaves = true
+				}
+			}
+		}
+	}
+}
+
+// halted asks live brokers whose replicas are not in sync whether these have stopped. Who does not tell has not.
+func (c *clusterClient) halted(ctx context.Context, v *clusterView, at map[partitionID]*clusterPartition) {
+	brief, cancel := context.WithTimeout(ctx, briefWait)
+	defer cancel()
+	asks := map[int32]*kmsg.DescribeLogDirsRequest{}
+	for i := range v.partitions {
+		p := &v.partitions[i]
+		for _, id := range less(p.replicas, p.isr) {
+			if !v.live(id) {
+				continue
+			}
+			if asks[id] == nil {
+				asks[id] = kmsg.NewPtrDescribeLogDirsRequest()
+			}
+			t := kmsg.NewDescribeLogDirsRequestTopic()
+			t.Topic, t.Partitions = p.topic, []int32{p.index}
+			asks[id].Topics = append(asks[id].Topics, t)
+		}
+	}
+	for id, req := range asks {
+		answer, err := c.kgo.Broker(int(id)).Request(brief, req)
+		if err != nil {
+			continue
+		}
+		for _, dir := range answer.(*kmsg.DescribeLogDirsResponse).Dirs {
+			for _, t := range dir.Topics {
+				for _, d := range t.Partitions {
+					d.UnknownTags.Each(func(tag uint32, why []byte) {
+						if p := at[partitionID{t.Topic, d.Partition}]; p != nil && tag == protocol.TagHalted {
+							p.halt(id, string(why))
+						}
+					})
 				}
 			}
 		}
