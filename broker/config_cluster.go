@@ -62,6 +62,9 @@ func clusterKeys() []Key {
 	}
 }
 
+// DecommissionKey is the dynamic config that marks a broker which leaves for good.
+const DecommissionKey = metadata.DecommissionKey
+
 // decommissionKeys mark a broker that leaves for good.
 func decommissionKeys() []Key {
 	return []Key{{Name: metadata.DecommissionKey, Type: tBool, Default: "false", Status: Dynamic,

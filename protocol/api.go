@@ -65,9 +65,6 @@ const (
 	StoodDown     Key = 20006 // a new leader asks the active controller whether those before it still serve
 )
 
-// TagHalted is our own tag in a partition of the answer to DescribeLogDirs: why the replica stopped, as text.
-const TagHalted = 20000
-
 // Listener is a set of kinds of listener. One socket may be both: a broker-only
 // node has a single listener for clients and peers.
 type Listener uint8

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"cordwood/metadata"
+	"cordwood/broker"
 )
 
 // decommissionInfo is how far the decommission of a broker is.
@@ -179,9 +179,9 @@ func (d *decommission) mark(ctx context.Context, c *clusterClient, v *clusterVie
 	if b := v.broker(d.id); !b.live || b.leaves == leaves {
 		return nil
 	}
-	change := kadm.AlterConfig{Op: kadm.DeleteConfig, Name: metadata.DecommissionKey}
+	change := kadm.AlterConfig{Op: kadm.DeleteConfig, Name: broker.DecommissionKey}
 	if leaves {
-		change = kadm.AlterConfig{Name: metadata.DecommissionKey, Value: kadm.StringPtr("true")}
+		change = kadm.AlterConfig{Name: broker.DecommissionKey, Value: kadm.StringPtr("true")}
 	}
 	return d.f.within(ctx, func(ctx context.Context) error {
 		done, err := c.AlterBrokerConfigs(ctx, []kadm.AlterConfig{change}, d.id)

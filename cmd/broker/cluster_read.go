@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -16,8 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"cordwood/metadata"
-	"cordwood/protocol"
+	"cordwood/broker"
 )
 
 func comparePartitions(a, b partitionID) int {
@@ -94,7 +94,7 @@ func (c *clusterClient) brokers(ctx context.Context, live kadm.BrokerDetails) ([
 		n.live = n.live && slices.ContainsFunc(live, func(d kadm.BrokerDetail) bool { return d.NodeID == n.id })
 		out = append(out, n)
 	}
-	slices.SortFunc(out, func(a, b clusterBroker) int { return cmp.Compare(a.id, b.id) })
+	sort.Slice(out, func(i, j int) bool { return out[i].id < out[j].id }) // the generic sort would be 15 KB of code for this type
 	return out, nil
 }
 
@@ -256,7 +256,7 @@ func (c *clusterClient) decommissioned(ctx context.Context, v *clusterView) {
 	for _, b := range v.brokers {
 		if b.live {
 			r := kmsg.NewDescribeConfigsRequestResource()
-			r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeBroker, strconv.Itoa(int(b.id)), []string{metadata.DecommissionKey}
+			r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeBroker, strconv.Itoa(int(b.id)), []string{broker.DecommissionKey}
 			req.Resources = append(req.Resources, r)
 		}
 	}
@@ -303,7 +303,7 @@ func (c *clusterClient) halted(ctx context.Context, v *clusterView, at map[parti
 			for _, t := range dir.Topics {
 				for _, d := range t.Partitions {
 					d.UnknownTags.Each(func(tag uint32, why []byte) {
-						if p := at[partitionID{t.Topic, d.Partition}]; p != nil && tag == protocol.TagHalted {
+						if p := at[partitionID{t.Topic, d.Partition}]; p != nil && tag == broker.TagHalted {
 							p.halt(id, string(why))
 						}
 					})
@@ -366,9 +366,9 @@ func newQuorumView(resp *kmsg.DescribeQuorumResponse) quorumView {
 	for _, m := range p.Observers {
 		q.observers = append(q.observers, member(m))
 	}
-	byID := func(a, b quorumMember) int { return cmp.Compare(a.id, b.id) }
-	slices.SortFunc(q.voters, byID)
-	slices.SortFunc(q.observers, byID)
+	for _, list := range [][]quorumMember{q.voters, q.observers} {
+		sort.Slice(list, func(i, j int) bool { return list[i].id < list[j].id })
+	}
 	return q
 }
 
