@@ -20,8 +20,8 @@ func (b *Broker) deleteRecords(_ context.Context, r *request) (kmsg.Response, er
 			a.Partition, a.LowWatermark = ask.Partition, -1
 			if p := b.partitions.Lookup([]byte(in.Topic), ask.Partition); p == nil {
 				a.ErrorCode = codeOf(b.whyNoPartition([]byte(in.Topic), [16]byte{}, ask.Partition, false))
-			} else if lapsed := b.lease.over(true); lapsed != nil {
-				a.ErrorCode = lapsed.Code
+			} else if refused := b.mayWrite(p); refused != nil {
+				a.ErrorCode = refused.Code
 			} else if low, err := p.DeleteRecords(ask.Offset); err != nil {
 				a.ErrorCode = codeOf(err)
 			} else {

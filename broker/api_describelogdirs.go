@@ -11,7 +11,11 @@ import (
 	"cordwood/partition"
 )
 
-// DescribeLogDirs (key 35), versions 1-5: directories and the sizes of the logs in them. 4 space, 5 cordoned.
+// TagHalted is our own tag in a partition of the answer: why the replica stopped, as text.
+const TagHalted = 20000
+
+// DescribeLogDirs (key 35), versions 1-5: directories and the sizes of the logs in them. 4 space, 5 cordoned. A
+// replica that stopped until an operator decides says why in a tag of our own.
 func (b *Broker) describeLogDirs(_ context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.DescribeLogDirsRequest)
 	resp := q.ResponseKind().(*kmsg.DescribeLogDirsResponse)
@@ -21,11 +25,11 @@ func (b *Broker) describeLogDirs(_ context.Context, r *request) (kmsg.Response, 
 			asked[topicPartition{q.Topics[i].Topic, index}] = true
 		}
 	}
-	hosted := map[string][]partition.Description{}
+	hosted := map[string][]*partition.Description{}
 	for p := range b.partitions.Each() {
 		if q.Topics == nil || asked[topicPartition{p.Topic(), p.Index()}] {
 			d := p.Describe()
-			hosted[d.Dir] = append(hosted[d.Dir], d)
+			hosted[d.Dir] = append(hosted[d.Dir], &d)
 		}
 	}
 	for _, dir := range b.partitions.Directories() {
@@ -34,7 +38,7 @@ func (b *Broker) describeLogDirs(_ context.Context, r *request) (kmsg.Response, 
 	return resp, nil
 }
 
-func (b *Broker) describeLogDir(dir partition.Directory, logs []partition.Description) kmsg.DescribeLogDirsResponseDir {
+func (b *Broker) describeLogDir(dir partition.Directory, logs []*partition.Description) kmsg.DescribeLogDirsResponseDir {
 	out := kmsg.NewDescribeLogDirsResponseDir()
 	out.Dir, out.TotalBytes, out.UsableBytes = dir.Path, -1, -1
 	if dir.Err != nil {
@@ -44,7 +48,7 @@ func (b *Broker) describeLogDir(dir partition.Directory, logs []partition.Descri
 	if free, total, err := b.partitions.Space(dir.Path); err == nil {
 		out.TotalBytes, out.UsableBytes = int64(total), int64(free)
 	}
-	slices.SortFunc(logs, func(x, y partition.Description) int {
+	slices.SortFunc(logs, func(x, y *partition.Description) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Index, y.Index))
 	})
 	for _, l := range logs {
@@ -56,6 +60,9 @@ func (b *Broker) describeLogDir(dir partition.Directory, logs []partition.Descri
 		p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		p.Partition, p.Size = l.Index, l.Size
 		p.OffsetLag = 0 // a leader does not lag behind itself
+		if l.Halted != "" {
+			p.UnknownTags.Set(TagHalted, []byte(l.Halted))
+		}
 		t := &out.Topics[len(out.Topics)-1]
 		t.Partitions = append(t.Partitions, p)
 	}

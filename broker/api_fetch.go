@@ -197,14 +197,23 @@ func (r *fetchReply) read(limit int) (got int, failed bool) {
 	if r.follower {
 		return r.readTails(limit)
 	}
-	if lapsed := r.s.b.lease.over(false); lapsed != nil { // also when a parked answer leaves (R18)
-		for i := range r.parts {
-			if r.parts[i].err == nil {
-				r.parts[i].err = lapsed
+	r.refuse() // also when a parked answer leaves
+	return r.readAll(limit)
+}
+
+// refuse takes out what this broker may not show now (R18).
+func (r *fetchReply) refuse() {
+	b := r.s.b
+	if b.lease.over(false) == nil && b.handover.isOpen() {
+		return
+	}
+	for i := range r.parts {
+		if f := &r.parts[i]; f.err == nil {
+			if refused := b.mayRead(f.p); refused != nil {
+				f.err = refused
 			}
 		}
 	}
-	return r.readAll(limit)
 }
 
 // yieldAfterReads partitions have taken half a millisecond.

@@ -21,6 +21,9 @@ import (
 //	                     -> {1: code, 2: index, 3: [{1: index, 2: changes}], 4: image}
 //	20003 Hello          controller.Hello both ways: who is there before there is a quorum
 //	20004 PeerLost       {1: cluster id, 2: node id, 3: id of the broker to which it lost a connection} -> {1: code}
+//	20005 LogEnds        {1: cluster id, 2: node id, 3: broker epoch, 4: [{1: topic id, 2: index, 3: leader epoch, 4: last epoch,
+//	                     5: end, 6: durable end, 7: clean}]} -> {1: code}
+//	20006 StoodDown      {1: cluster id, 2: node id, 3: index, 4: [broker ids]} -> {1: code, 2: [those that may still serve]}
 //
 // FetchMetadata is the metadata feed: what was committed after an index, or the whole image when the entries are no
 // longer at hand. It waits for the first change.
@@ -131,6 +134,18 @@ func (s *session) startOwn(body []byte) error {
 			return fmt.Errorf("%w: PeerLost: %w", errClose, err)
 		}
 		r.serve = func(context.Context) (any, error) { return s.b.peerLost(&q), nil }
+	case protocol.LogEnds:
+		var q endsRequest
+		if err := endsDecoder.Unmarshal(body, &q); err != nil {
+			return fmt.Errorf("%w: LogEnds: %w", errClose, err)
+		}
+		r.serve = func(ctx context.Context) (any, error) { return s.b.logEndsTold(ctx, &q), nil }
+	case protocol.StoodDown:
+		var q stoodDownRequest
+		if err := ownDecoder.Unmarshal(body, &q); err != nil {
+			return fmt.Errorf("%w: StoodDown: %w", errClose, err)
+		}
+		r.serve = func(context.Context) (any, error) { return s.b.stoodDown(&q), nil }
 	default:
 		return fmt.Errorf("%w: api key %d has no handler", errClose, s.header.Key)
 	}

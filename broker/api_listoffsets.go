@@ -5,6 +5,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"cordwood/partition"
 )
 
 // ListOffsets (key 2), versions 1-11.
@@ -58,14 +60,17 @@ func (b *Broker) listOffset(q *kmsg.ListOffsetsRequest, topic string, in *kmsg.L
 	if p == nil {
 		return noOffset(in.Partition, b.whyNoPartition([]byte(topic), [16]byte{}, in.Partition, false))
 	}
-	if lapsed := b.lease.over(false); lapsed != nil {
-		return noOffset(in.Partition, lapsed)
-	}
 	epoch := int32(-1)
 	if q.Version >= 4 {
 		epoch = in.CurrentLeaderEpoch
 	}
-	found, err := p.ListOffset(in.Timestamp, q.IsolationLevel == 1, epoch)
+	var found partition.Offset
+	var err error
+	if refused := b.mayRead(p); refused != nil {
+		err = refused
+	} else {
+		found, err = p.ListOffset(in.Timestamp, q.IsolationLevel == 1, epoch)
+	}
 	if err != nil {
 		if codeOf(err) == kerr.OffsetNotAvailable.Code && q.Version < 5 {
 			err = kerr.LeaderNotAvailable // trap 36

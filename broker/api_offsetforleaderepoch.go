@@ -20,8 +20,8 @@ func (b *Broker) offsetForLeaderEpoch(_ context.Context, r *request) (kmsg.Respo
 			a.Partition, a.LeaderEpoch, a.EndOffset = ask.Partition, -1, -1
 			if p := b.partitions.Lookup([]byte(in.Topic), ask.Partition); p == nil {
 				a.ErrorCode = codeOf(b.whyNoPartition([]byte(in.Topic), [16]byte{}, ask.Partition, false))
-			} else if lapsed := b.lease.over(false); lapsed != nil {
-				a.ErrorCode = lapsed.Code
+			} else if refused := b.mayRead(p); refused != nil {
+				a.ErrorCode = refused.Code
 			} else if epoch, end, err := p.EpochEnd(ask.CurrentLeaderEpoch, ask.LeaderEpoch); err != nil {
 				a.ErrorCode = codeOf(err)
 			} else {

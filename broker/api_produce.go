@@ -132,8 +132,8 @@ func (s *session) checkProduce(q *protocol.ProduceRequest, in *protocol.ProduceP
 	if part.p == nil {
 		return s.b.whyNoPartition(in.Topic, in.TopicID, in.Index, q.Version >= 13)
 	}
-	if lapsed := s.b.lease.over(true); lapsed != nil {
-		return lapsed
+	if refused := s.b.mayWrite(part.p); refused != nil {
+		return refused
 	}
 	if metadata.InternalTopic(part.p.Topic()) && !s.l.internal() {
 		return kerr.InvalidTopicException // clients never write coordinator records (trap 18, bad input 127)

@@ -401,6 +401,9 @@ func TestTheInternalListenerSurvivesGarbage(t *testing.T) {
 		"a hello that is no CBOR":                own(protocol.Hello, 0xff),
 		"a hello from node -1":                   own(protocol.Hello, 0xa1, 1, 0x20),
 		"a lost peer that is no CBOR":            own(protocol.PeerLost, 0xff),
+		"log ends that are no CBOR":              own(protocol.LogEnds, 0xff),
+		"log ends of 2^64-1 partitions":          own(protocol.LogEnds, 0xa1, 4, 0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+		"a question that is no CBOR":             own(protocol.StoodDown, 0xff),
 		"a key of the future":                    own(20002),
 		"a client's key that is not for brokers": {0, 0, 0, 10, 0, 3, 0, 1, 0, 0, 0, 1, 255, 255},
 	} {

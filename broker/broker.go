@@ -45,6 +45,8 @@ type Broker struct {
 	dirs       []dataDir
 	peers      *peer.Pool
 	lease      *lease
+	orphans    *orphans
+	handover   *handover
 
 	incarnation   [16]byte
 	previousEpoch int64        // from the clean-shutdown file; -1 after a crash
@@ -58,6 +60,7 @@ type Broker struct {
 	started     time.Time     // the zero of uptime
 	ready       chan struct{} // closed when this broker serves
 	stopping    atomic.Bool
+	hurry       chan struct{} // the next heartbeat is due at once
 	producers   producerIDs
 	deleted     deletedNames
 	tasks       chan func(context.Context)
@@ -94,10 +97,11 @@ func Open(cfg Config) (*Broker, error) {
 		cfg: cfg, log: cfg.Log, codecs: compress.New(), metrics: new(metrics),
 		sessions: newFetchSessions(cfg.FetchSessions), previousEpoch: -1,
 		started: time.Now(),
-		tasks:   make(chan func(context.Context), 1024), fatal: make(chan error, 1), ready: make(chan struct{}),
+		tasks:   make(chan func(context.Context), 1024), fatal: make(chan error, 1), hurry: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 	b.meters = newMeters(cfg.Quota, b.metrics)
 	b.lease = newLease(cfg.LeaderLease, cfg.SessionTimeout)
+	b.orphans, b.handover = newOrphans(), newHandover(b.lease)
 	b.publish(metadata.Empty())
 	b.handlers = b.dispatchTable()
 	for _, step := range []func() error{b.openDirs, b.openPeers, b.openPartitions, b.openController, b.openGroups, b.listen, b.listenHTTP} {

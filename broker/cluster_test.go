@@ -48,9 +48,12 @@ func quick(c *Config) {
 }
 
 // start runs the broker of an index on a directory.
-func (s *split) start(t *testing.T, i int, dir string) {
+func (s *split) start(t *testing.T, i int, dir string, change ...func(*Config)) {
 	t.Helper()
 	s.brokers[i] = startNode(t, dir, quick, func(c *Config) {
+		for _, f := range change {
+			f(c)
+		}
 		c.NodeID, c.Roles, c.BootstrapServers = metadata.NodeID(i+1), []string{"broker"}, []string{s.controller.b.Addrs().Internal}
 		c.Listeners = []ListenerConfig{{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Client}}
 	})

@@ -61,6 +61,9 @@ type Config struct {
 	BootstrapExpect  int           // cordwood.bootstrap.expect; 0: as many as there are bootstrap servers
 	LeaderLease      LeaseMode     // cordwood.leader.lease
 	DefiniteDeath    bool          // cordwood.failure.definite.death
+	LeaderRebalance  bool          // auto.leader.rebalance.enable
+	ImbalanceCheck   time.Duration // leader.imbalance.check.interval.seconds
+	ImbalancePercent int           // leader.imbalance.per.broker.percentage
 	ReplicaLag       time.Duration // replica.lag.time.max.ms
 	ReplicaFetch     FetchConfig   // how followers fetch
 	LeaderThrottle   int64         // leader.replication.throttled.rate
@@ -192,6 +195,9 @@ func Defaults() Config {
 		HeartbeatInterval:    500 * time.Millisecond,
 		SessionTimeout:       3 * time.Second,
 		DefiniteDeath:        true,
+		LeaderRebalance:      true,
+		ImbalanceCheck:       5 * time.Minute,
+		ImbalancePercent:     10,
 		ReplicaLag:           10 * time.Second,
 		LeaderThrottle:       math.MaxInt64, FollowerThrottle: math.MaxInt64,
 		ReplicaFetch: FetchConfig{

@@ -41,6 +41,12 @@ func clusterKeys() []Key {
 			apply: func(c *Config, v string) (err error) { c.LeaderLease, err = parseLease(v); return err }},
 		{Name: "cordwood.failure.definite.death", Type: tBool, Default: "true", Doc: "A broker whose address refuses connections is fenced at once. Set false where proxies or firewalls refuse for it.",
 			apply: boolTo(func(c *Config) *bool { return &c.DefiniteDeath })},
+		{Name: "auto.leader.rebalance.enable", Type: tBool, Default: "true", Doc: "The controller gives leaderships back to the first replicas by itself, once these are in sync again.",
+			apply: boolTo(func(c *Config) *bool { return &c.LeaderRebalance })},
+		{Name: "leader.imbalance.check.interval.seconds", Type: tLong, Default: "300", Doc: "Time between its looks at who leads what.",
+			apply: timeTo(time.Second, 1, func(c *Config) *time.Duration { return &c.ImbalanceCheck })},
+		{Name: "leader.imbalance.per.broker.percentage", Type: tInt, Default: "10", Doc: "A broker that lacks no more than so many percent of the leaderships it is preferred for gets none.",
+			apply: intTo(0, math.MaxInt32, func(c *Config) *int { return &c.ImbalancePercent })},
 		{Name: "replica.lag.time.max.ms", Type: tLong, Default: "10000", Doc: "A follower that is behind for so long leaves the ISR (Kafka: 30000).",
 			apply: timeTo(ms, 1, func(c *Config) *time.Duration { return &c.ReplicaLag })},
 		{Name: "replica.fetch.max.bytes", Type: tInt, Default: "1048576", Doc: "Bytes a follower asks for of one partition; a larger batch still comes.",
@@ -54,6 +60,16 @@ func clusterKeys() []Key {
 		{Name: "replica.fetch.backoff.ms", Type: tInt, Default: "1000", Doc: "Longest pause of a fetcher after an error.",
 			apply: timeTo(ms, 1, func(c *Config) *time.Duration { return &c.ReplicaFetch.Backoff })},
 	}
+}
+
+// DecommissionKey is the dynamic config that marks a broker which leaves for good.
+const DecommissionKey = metadata.DecommissionKey
+
+// decommissionKeys mark a broker that leaves for good.
+func decommissionKeys() []Key {
+	return []Key{{Name: metadata.DecommissionKey, Type: tBool, Default: "false", Status: Dynamic,
+		Doc:   "This broker is being emptied: it is given no new replicas and no leaderships. `cordwood cluster decommission` sets it; it cannot be set in a file.",
+		apply: boolTo(func(*Config) *bool { return new(bool) })}}
 }
 
 // throttleKeys bound what replication may take of the network. Tools that move partitions set them while brokers run and
@@ -109,6 +125,14 @@ func (c *Config) expect() int {
 
 // IsLone reports whether the whole cluster is this node, as far as its configuration says.
 func (c *Config) IsLone() bool { return c.IsBroker() && c.expect() == 1 }
+
+// balanceInterval is how often the controller looks at who leads what; 0: never.
+func (c *Config) balanceInterval() time.Duration {
+	if !c.LeaderRebalance {
+		return 0
+	}
+	return c.ImbalanceCheck
+}
 
 // controllers are the addresses at which controllers may be found.
 func (c *Config) controllers() []string {

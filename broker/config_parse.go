@@ -60,6 +60,8 @@ func FromProperties(settings map[string]Setting) (Config, error) {
 			refuse(name, "keys of single listeners are about TLS and SASL, which this version does not serve", "remove it")
 		case k == nil:
 			refuse(name, "unknown key", suggestion(name))
+		case name == metadata.DecommissionKey && !strings.EqualFold(settings[name].Value, "false"):
+			refuse(name, "a broker is decommissioned while it runs", "remove it, and use `cordwood cluster decommission`")
 		case k.Status == Ignored:
 		default:
 			if err := k.set(&c, settings[name].Value); err != nil {

@@ -182,7 +182,6 @@ func ignoredKeys() []Key {
 	add("Accepted without effect: the kernel sizes socket buffers.", "socket.send.buffer.bytes=102400", "socket.receive.buffer.bytes=102400",
 		"socket.listen.backlog.size=50", "replica.socket.receive.buffer.bytes=65536")
 	add("Accepted without effect: there is no such timer or choice here.", "replica.socket.timeout.ms=30000", "replica.high.watermark.checkpoint.interval.ms=5000", "replica.selector.class", "num.replica.fetchers=1",
-		"auto.leader.rebalance.enable=true", "leader.imbalance.check.interval.seconds=300", "leader.imbalance.per.broker.percentage=10",
 		"controlled.shutdown.enable=true", "controlled.shutdown.max.retries=3", "controlled.shutdown.retry.backoff.ms=5000",
 		"controller.quorum.election.timeout.ms=1000", "controller.quorum.fetch.timeout.ms=2000", "controller.quorum.election.backoff.max.ms=1000",
 		"controller.quorum.append.linger.ms=25", "controller.quorum.request.timeout.ms=2000", "controller.quorum.retry.backoff.ms=20",

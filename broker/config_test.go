@@ -224,6 +224,7 @@ func TestBadSettingsAreRefusedWithPlaceAndAdvice(t *testing.T) {
 		{"controller.quorum.voters=1@a", "missing port"},
 		{"cordwood.bootstrap.expect=3", "nobody knows where the other controllers are"},
 		{"controller.quorum.voters=1@a:1\ncordwood.bootstrap.expect=3", "controller.quorum.voters says otherwise"},
+		{"cordwood.decommission=true", "a broker is decommissioned while it runs"},
 		{"cordwood.leader.lease=perhaps", "expected strict, writes or off"},
 		{"replica.fetch.wait.max.ms=20000", "longer than replica.lag.time.max.ms"},
 		{"process.roles=broker,controller,king", "unknown role king"},

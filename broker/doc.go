@@ -36,12 +36,13 @@
 //	B6  What is asked of the controller is a message, whether it is in this process or in another one; NOT_CONTROLLER
 //	    never reaches a client.
 //	B7  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).
+//	B8  What is led here serves no client before a former leader that lives has stopped, or its lease is over (R18).
 //
 // Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
-// controller node, the metadata follower, the heartbeat and the HTTP server, as the node's roles want them, and returns
+// controller node, the metadata follower, the heartbeat, the report of log ends and the HTTP server, as the node's roles want them, and returns
 // when all of them are gone, but for those that hang in the kernel with a disk.
 // Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions), controllers.mu (where they
-// are), replicaLink.mu (sessions with leaders).
+// are), replicaLink.mu (sessions with leaders), handover.mu (gates), orphans.mu (whose log ends are waited for).
 //
 // Not here: rules. They live in the rooms below; a handler translates, asks and answers.
 package broker

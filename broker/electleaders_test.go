@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -104,6 +105,38 @@ func TestPreferredLeadersAreElectedOnRequest(t *testing.T) {
 	}
 	if got, err := kadm.NewClient(s.client(gone)).ElectLeaders(ctx, kadm.ElectPreferredReplica, nil); err != nil || len(got) != 0 {
 		t.Errorf("nothing needed an election, answered: %v, %v", got, err)
+	}
+}
+
+// preferred counts the partitions of a topic that their preferred broker leads, as broker i shows them.
+func (s *split) preferred(i int, topic string) (n int) {
+	for _, p := range s.brokers[i].b.image().Topic(topic).Partitions {
+		if p.Leader == p.Preferred() {
+			n++
+		}
+	}
+	return n
+}
+
+func TestLeadershipsComeHomeAfterARestart(t *testing.T) {
+	s := startSplit(t, 3, func(c *Config) { c.ImbalanceCheck = 50 * time.Millisecond })
+	s.create(t, "t", 6)
+	s.brokers[0].close()
+	eventually(t, func() bool { return s.preferred(1, "t") == 4 }) // its two went to others
+	s.again(t, 0)
+	eventually(t, func() bool { return s.preferred(1, "t") == 6 })
+	for n, p := range s.brokers[1].b.image().Topic("t").Partitions {
+		if !slices.Contains(p.ISR, p.Leader) {
+			t.Errorf("partition %d: %+v", n, p)
+		}
+	}
+}
+
+func TestLeadershipsStayWhereTheyAreUnlessTheyAreToComeHome(t *testing.T) {
+	c := Defaults()
+	c.LeaderRebalance = false
+	if c.balanceInterval() != 0 {
+		t.Error("auto.leader.rebalance.enable=false, and the controller looks all the same")
 	}
 }
 

@@ -43,6 +43,9 @@ func (b *Broker) onShard(ctx context.Context, partition int32, op groupOp) (any,
 	if b.lease.over(true) != nil {
 		return nil, kerr.NotCoordinator
 	}
+	if p := b.partitions.Lookup([]byte(offsetsTopic), partition); p != nil && b.handover.at(p) != nil {
+		return nil, kerr.CoordinatorLoadInProgress // until the former coordinator has stopped (R18)
+	}
 	reply, err := b.groups.Do(ctx, partition, func(m machine.Machine, token uint64, now time.Time) machine.Result {
 		return op(m.(*group.Machine), token, now)
 	})

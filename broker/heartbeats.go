@@ -53,13 +53,20 @@ func (b *Broker) beat(ctx context.Context) error {
 		if err == nil {
 			said = ""
 		}
-		if !sleep(ctx, wait) {
+		due := time.NewTimer(wait)
+		select {
+		case <-due.C:
+		case <-b.hurry:
+			due.Stop()
+		case <-ctx.Done():
+			due.Stop()
 			return nil
 		}
 	}
 }
 
-// sendHeartbeat sends one and renews the lease by its answer, from the moment it was sent.
+// sendHeartbeat sends one and renews the lease by its answer, from the moment it was sent: not if this broker does not know
+// yet of something that was taken from it (R18).
 func (b *Broker) sendHeartbeat(ctx context.Context, leaving bool) (*kmsg.BrokerHeartbeatResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.SessionTimeout)
 	defer cancel()
@@ -80,8 +87,11 @@ func (b *Broker) sendHeartbeat(ctx context.Context, leaving bool) (*kmsg.BrokerH
 	if err != nil {
 		return nil, err
 	}
-	b.lease.renew(sent)
-	return answer.(*kmsg.BrokerHeartbeatResponse), nil
+	reply := answer.(*kmsg.BrokerHeartbeatResponse)
+	if reply.IsCaughtUp && !reply.IsFenced || mutant == 36 {
+		b.lease.renew(sent)
+	}
+	return reply, nil
 }
 
 // register takes a broker epoch for this process (R1).

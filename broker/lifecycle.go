@@ -95,6 +95,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	feed := begin("metadata feed", b.followFeed)
 	if b.cfg.IsBroker() {
 		heart = begin("heartbeat", b.beat)
+		begin("log ends", b.reportEnds)
 	}
 	serve := begin("listeners", b.serve)
 	begin("readiness", b.awaitReady)
@@ -222,6 +223,7 @@ func (b *Broker) openController() (err error) {
 		NodeID: b.cfg.NodeID, ClusterID: b.clusterID(), Dir: filepath.Join(b.dirs[0].path, "raft"),
 		DirID: b.dirs[0].id, FS: b.cfg.FS, Log: b.log.Named("controller"), Rules: b.rules(),
 		SessionTimeout: b.cfg.SessionTimeout, DiskStall: b.cfg.DiskStall,
+		BalanceInterval: b.cfg.balanceInterval(), BalancePercent: b.cfg.ImbalancePercent,
 		Voters: b.voterIDs(), Expect: b.cfg.expect(), Greet: b.greet, Dial: b.dialRaft, Probe: b.probe(),
 	})
 	if errors.Is(err, controller.ErrForeign) {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"cordwood/metadata"
@@ -28,16 +29,34 @@ func (b *Broker) publish(img *metadata.Image) {
 
 // apply hands an image to the rooms, then to the handlers.
 func (b *Broker) apply(old, img *metadata.Image) {
-	deleted := metadata.Compare(old, img).TopicsDeleted
+	diff := metadata.Compare(old, img)
+	gate := b.handover.see(old, img, &diff, b.cfg.NodeID, time.Now())
 	b.partitions.Apply(img)
 	if !img.SameQuotas(old) {
 		b.quotas.Store(newQuotaTable(img, b.meters))
 	}
-	b.deleted.add(deleted, time.Now())
+	b.deleted.add(diff.TopicsDeleted, time.Now())
 	b.lease.see(img, b.cfg.NodeID)
 	b.publish(img)
 	b.moveShards(old, img)
-	b.forgetTopics(deleted)
+	b.forgetTopics(diff.TopicsDeleted)
+	b.orphans.see(&diff, b.cfg.NodeID)
+	if gate != nil {
+		b.background(func(ctx context.Context) { b.awaitStoodDown(ctx, gate) })
+	}
+	if losesLeadership(&diff, b.cfg.NodeID) { // its successor waits to hear that this broker knows
+		select {
+		case b.hurry <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// losesLeadership reports whether an image gives something to others that this broker led.
+func losesLeadership(diff *metadata.Diff, self metadata.NodeID) bool {
+	return slices.ContainsFunc(diff.Partitions, func(d metadata.PartitionDiff) bool {
+		return d.Old != nil && d.New != nil && d.Old.Leader == self && d.New.Leader != self
+	})
 }
 
 // sleep waits, unless ctx ends first.

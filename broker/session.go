@@ -107,14 +107,13 @@ func (s *session) admit(api *protocol.API) error {
 
 // start hands over the reply of a request that begins at the head of the queue.
 func (s *session) start(body []byte, size int) error {
-	switch s.header.Key {
-	case keyFetch:
+	switch {
+	case s.header.Key == keyFetch:
 		return s.startFetch(body)
-	case int16(protocol.RaftStream), int16(protocol.FetchMetadata), int16(protocol.Hello), int16(protocol.PeerLost):
+	case s.header.Key >= int16(protocol.RaftStream):
 		return s.startOwn(body)
-	default:
-		return s.startPlain(body)
 	}
+	return s.startPlain(body)
 }
 
 // startPlain decodes a request of the ordinary kind. Decode errors close the connection (trap 2).

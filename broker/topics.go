@@ -79,12 +79,12 @@ func (b *Broker) autoCreate(ctx context.Context, names []string) {
 	}
 }
 
-// specifyOffsetsTopic says how __consumer_offsets is made: compacted, with as many replicas as there are live brokers, at
+// specifyOffsetsTopic says how __consumer_offsets is made: compacted, with as many replicas as there are brokers to hold them, at
 // most offsets.topic.replication.factor.
 func (b *Broker) specifyOffsetsTopic(t *kmsg.CreateTopicsRequestTopic) {
 	live := int16(0)
 	for broker := range b.image().Brokers() {
-		if broker.Live() {
+		if b.image().Placeable(broker.ID) {
 			live++
 		}
 	}

@@ -69,9 +69,10 @@ func Do[R any](ctx context.Context, n *Node, f func(img *metadata.Image, now tim
 
 // decider decides while its node leads.
 type decider struct {
-	n    *Node
-	raft *raft.Raft
-	left *request // taken from the queue, but for the next round
+	n       *Node
+	raft    *raft.Raft
+	left    *request  // taken from the queue, but for the next round
+	balance time.Time // when leaderships are looked at next; zero: never
 }
 
 // office is one term of leadership. It returns nil when leadership or ctx ended.
@@ -88,6 +89,7 @@ func (d *decider) office(ctx context.Context) error {
 	}
 	n.active.Store(true)
 	n.suspectAll()
+	d.balanceIn(n.cfg.BalanceInterval)
 	select {
 	case <-n.ready:
 	default:
@@ -128,7 +130,7 @@ func (d *decider) enter(ctx context.Context) error {
 	}
 	changes = append(changes, decide.Reconcile(img, n.cfg.Rules).Changes...)
 	n.sessions.mu.Lock()
-	n.sessions.s.Grant(img, time.Now())
+	n.sessions.s.Begin(img, time.Now())
 	n.sessions.mu.Unlock()
 	if len(changes) == 0 {
 		return nil
@@ -182,11 +184,19 @@ func (d *decider) wait(ctx context.Context) (lost bool, err error) {
 		defer timer.Stop()
 		due = timer.C
 	}
+	var uneven <-chan time.Time
+	if !d.balance.IsZero() {
+		timer := time.NewTimer(time.Until(d.balance))
+		defer timer.Stop()
+		uneven = timer.C
+	}
 	select {
 	case d.left = <-n.queue:
 		return false, nil
 	case <-due:
 		d.forgive(deadline)
+		return false, nil
+	case <-uneven:
 		return false, nil
 	case <-d.raft.LeaderCh():
 		return true, nil // even if it was regained: begin anew, with a barrier
@@ -216,6 +226,7 @@ func (d *decider) round(ctx context.Context) error {
 	r := round{base: n.Image(), log: n.log}
 	r.scratch = r.base
 	d.fence(&r)
+	d.rebalance(&r)
 	defer n.setFencing(nil)
 	for r.open() {
 		q := d.next()
@@ -291,6 +302,9 @@ func (d *decider) commit(ctx context.Context, base *metadata.Image, changes []me
 	if err != nil {
 		return err
 	}
+	d.n.sessions.mu.Lock()
+	d.n.sessions.s.Take(base, changes)
+	d.n.sessions.mu.Unlock()
 	if mutant == 13 {
 		d.raft.Apply(data, 0)
 		return nil

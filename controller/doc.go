@@ -66,12 +66,15 @@
 //	    heartbeat of a broker is answered, and a request that changes nothing, only then (Z30).
 //	    raft's VerifyLeader alone would be content with an answer from before the question.
 //	C7  a broker that an entry under way fences gets no answer beside the queue (R18).
+//	    No answer prolongs the lease of a broker that does not know of all that was taken from it.
 //	C8  no broker is fenced before its session ends but on the evidence of two refused dials
 //	    20 ms apart without a heartbeat between them (R19); a new controller dials all at once.
 //	C9  a leader that hears no majority for 100 ms gives up; the others elect another within a
 //	    second (R18 leaves them 1.9 s).
 //	C10 every 1024 entries the leader's next entry tells what its image came to; a voter whose
 //	    own came to something else stops (R17).
+//	C11 leaderships go back to preferred brokers at intervals, in the decider's rounds, at most
+//	    1,000 in one entry.
 //
 // While there is one voter it leads at once (transport.leadAlone).
 //

@@ -41,6 +41,11 @@ type Config struct {
 	SnapshotAfter  uint64        // entries that make a snapshot due; default 2048
 	SegmentBytes   int64         // size of the log's files; default 16 MiB
 
+	// Every BalanceInterval (0: never) leaderships go back to brokers that lack more than
+	// BalancePercent percent of those they are preferred for.
+	BalanceInterval time.Duration
+	BalancePercent  int
+
 	// The quorum. Voters are its first ones by id (controller.quorum.voters); or Expect says
 	// how many there will be, whoever they are (cordwood.bootstrap.expect). With neither the
 	// node waits to be added to a quorum that exists; without Greet it is one by itself.

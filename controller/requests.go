@@ -7,6 +7,8 @@ import (
 
 	"cordwood/controller/decide"
 	"cordwood/metadata"
+
+	"go.uber.org/zap"
 )
 
 // RegisterBroker decides a registration and returns the broker epoch: the index of the
@@ -70,4 +72,31 @@ func (n *Node) setFencing(ids []metadata.NodeID) {
 	n.sessions.mu.Lock()
 	defer n.sessions.mu.Unlock()
 	n.sessions.fencing = ids
+}
+
+// ReportLogEnds takes what a broker says of logs that nobody may lead (R11). An election that follows is a possible loss
+// of data, and told as one.
+func (n *Node) ReportLogEnds(ctx context.Context, req decide.ReportLogEndsRequest) error {
+	reply, _, err := Do(ctx, n, func(img *metadata.Image, now time.Time) (decide.Outcome[decide.ReportLogEndsReply], error) {
+		n.sessions.mu.Lock()
+		defer n.sessions.mu.Unlock()
+		return decide.ReportLogEnds(img, n.sessions.s, req, now)
+	})
+	for _, r := range reply.Revived {
+		n.log.Warn("all replicas stopped unclean: the longest log leads, records may be lost", zap.String("event", "CW-0421"),
+			zap.String("topic", r.Topic), zap.Int32("partition", r.Index), zap.Int32("leader", int32(r.Leader)), zap.Any("log_ends", r.Ends))
+	}
+	return err
+}
+
+// Behind leaves those of some brokers that may still serve what the entry at index took from them (R18). An answer of a
+// controller that was deposed meanwhile is as good: what it knows of a broker stays true.
+func (n *Node) Behind(index uint64, brokers []metadata.NodeID) ([]metadata.NodeID, error) {
+	img := n.Image()
+	if !n.Active() || img.Index() < index {
+		return nil, notController()
+	}
+	n.sessions.mu.Lock()
+	defer n.sessions.mu.Unlock()
+	return n.sessions.s.Behind(img, index, brokers), nil
 }

@@ -1,6 +1,14 @@
 package metadata
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// DecommissionKey is the dynamic config of one broker that says it is being emptied for good: it keeps what it has until
+// that is moved, and is given nothing new.
+const DecommissionKey = "cordwood.decommission"
 
 // Endpoint is where a broker's listener is reached. Protocol is Kafka's number of the
 // security protocol (0 PLAINTEXT, 1 SSL, 2 SASL_PLAINTEXT, 3 SASL_SSL).
@@ -47,3 +55,12 @@ func (b *Broker) Endpoint(name string) *Endpoint {
 	}
 	return nil
 }
+
+// Decommissioning reports whether a broker is being emptied for good.
+func (i *Image) Decommissioning(id NodeID) bool {
+	set := i.Config(ResourceBroker, strconv.Itoa(int(id)))[DecommissionKey]
+	return strings.EqualFold(strings.TrimSpace(set), "true")
+}
+
+// Placeable reports whether a broker may be given replicas: it is live and stays.
+func (i *Image) Placeable(id NodeID) bool { return i.Broker(id).Live() && !i.Decommissioning(id) }

@@ -39,6 +39,12 @@ func (p *Partition) Dir(n NodeID) DirID {
 	return DirID{}
 }
 
+// Orphaned reports that nobody is left who certainly has every acknowledged record, and that the node's log may be the
+// longest of what is left (R11).
+func (p *Partition) Orphaned(n NodeID) bool {
+	return p.Leader == NoNode && len(p.ISR)+len(p.ELR) == 0 && slices.Contains(p.LastKnownELR, n)
+}
+
 // Clone returns a record that shares nothing with p.
 func (p *Partition) Clone() Partition {
 	c := *p

@@ -28,9 +28,7 @@ func (p *Partition) position() (pos FetchPosition, ok bool) {
 	pos = FetchPosition{PartitionID: PartitionID{p.topic.id, p.index}, LeaderEpoch: st.epoch, Offset: st.end(), LastEpoch: -1,
 		LogStart: st.start(), HighWatermark: p.hw.Load(), Durable: true, MaxBytes: p.set.cfg.FetchBytes}
 	if l := st.log; l != nil {
-		if l.Start() < pos.Offset { // of the last record, not of an epoch that never had one
-			pos.LastEpoch = l.EpochAt(pos.Offset - 1)
-		}
+		pos.LastEpoch = lastEpoch(l)
 		pos.Durable = l.Durable() >= pos.Offset
 	}
 	return pos, true
@@ -230,9 +228,12 @@ func (p *Partition) cut(st *standing, f func() error) error {
 	return nil
 }
 
-// halt takes the replica out of service for good, with its data as it is.
+// halt takes the replica out of service, with its data as it is, until an operator decides whose records count: it can be
+// given up and made anew from the leader.
 func (p *Partition) halt(hw, to int64, epoch int32) {
 	p.set.counters.halted.Add(1)
+	why := fmt.Sprintf("its leader lacks committed records: they end at %d here, what both have in common at %d", hw, to)
+	p.halted.Store(&why)
 	p.dir.log.Error("replica stopped: its leader lacks committed records", zap.String("event", "CW-0514"),
 		zap.String("partition", p.name()), zap.Int64("high_watermark", hw), zap.Int64("truncation", to), zap.Int32("leader_epoch", epoch))
 	p.retreat(kerr.KafkaStorageError)

@@ -75,6 +75,7 @@ type Partition struct {
 	lag      atomic.Int64                  // as follower: how far the leader's high watermark was ahead at the last answer
 	busy     atomic.Int64                  // since when a write to the log is outstanding (Set.clock); 0: none
 	flush    atomic.Uint32                 // flushIdle ...; changed under flusher.mu
+	halted   atomic.Pointer[string]        // why the replica stopped for good (R9)
 	cold     atomic.Bool                   // the next turn at the flusher is a sync, in page-cache mode too
 	barrier  atomic.Pointer[chan struct{}] // not nil: appends wait for it before they ask for mu
 
@@ -194,6 +195,7 @@ type Description struct {
 	Size          int64
 	Segments      int
 	UnderMinISR   bool
+	Halted        string // why the replica stopped until an operator decides (R9); empty: it did not
 }
 
 // Describe tells where the replica stands, without a lock.
@@ -203,6 +205,9 @@ func (p *Partition) Describe() Description {
 	d := Description{Topic: p.topic.name, TopicID: p.topic.id, Index: p.index, Dir: p.dir.path, Role: role,
 		LeaderEpoch: epoch, UnderMinISR: st.role == Leader && st.underMinISR, LastStable: p.lso.Load()}
 	d.HighWatermark = p.hw.Load()
+	if why := p.halted.Load(); why != nil {
+		d.Halted = *why
+	}
 	if l := st.log; l != nil {
 		d.Start, d.End, d.DurableEnd, d.Size, d.Segments = l.Start(), l.End(), l.Durable(), l.Size(), l.Segments()
 	}

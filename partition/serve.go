@@ -91,7 +91,7 @@ func (p *Partition) followerFetched(r *FollowerRequest, out *ReadResult, now tim
 	end, out.LogStart = st.end(), f.Start
 	e, err := p.tracker.Fetched(f, now)
 	if errors.Is(err, kerr.OffsetOutOfRange) && f.Offset > end && f.EpochOfEnd == f.LastEpoch && f.LastEpoch >= 0 {
-		err = &isr.Diverging{Epoch: f.EpochOfEnd, End: end} // R9: the follower truncates, or stops with an alarm
+		err = &isr.Diverging{Epoch: f.EpochOfEnd, End: f.EndOfEpoch} // R9: the follower truncates, or stops with an alarm
 	}
 	moved = p.publish(st, e.HighWatermark)
 	out.LastStable, out.HighWatermark = p.lso.Load(), p.hw.Load()

@@ -61,6 +61,8 @@ const (
 	FetchMetadata Key = 20001 // the metadata feed
 	Hello         Key = 20003 // what controllers tell each other before there is a quorum
 	PeerLost      Key = 20004 // a broker tells the active controller that another may be gone
+	LogEnds       Key = 20005 // a broker tells the active controller where logs end that nobody may lead
+	StoodDown     Key = 20006 // a new leader asks the active controller whether those before it still serve
 )
 
 // Listener is a set of kinds of listener. One socket may be both: a broker-only
@@ -154,6 +156,8 @@ var table = []API{
 	row(FetchMetadata, "FetchMetadata", 0, 0, -1, FrameSmall),
 	row(Hello, "Hello", 0, 0, -1, FrameSmall),
 	row(PeerLost, "PeerLost", 0, 0, -1, FrameSmall),
+	row(LogEnds, "LogEnds", 0, 0, -1, FrameAdmin),
+	row(StoodDown, "StoodDown", 0, 0, -1, FrameSmall),
 }
 
 func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) API {
@@ -166,7 +170,7 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 		a.AdvertisedMin = 0
 	case ApiVersions, Fetch: // followers fetch as consumers do
 		a.Listeners = Client | Internal
-	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, RaftStream, FetchMetadata, Hello, PeerLost:
+	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, RaftStream, FetchMetadata, Hello, PeerLost, LogEnds, StoodDown:
 		a.Listeners = Internal
 	}
 	return a
@@ -174,7 +178,7 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 
 const (
 	firstOwn  = RaftStream
-	lastOwn   = PeerLost
+	lastOwn   = StoodDown
 	lastKafka = RemoveRaftVoter
 )
 

@@ -26,7 +26,7 @@ const (
 func Guard(key, version int16, body []byte) error {
 	m := schemas[Key(key)]
 	if m == nil {
-		if len(body) > FrameSmall {
+		if len(body) > Lookup(key).MaxFrame {
 			return refuse(ReasonSize, key, version)
 		}
 		return nil

@@ -18,7 +18,7 @@ func clusterCommand(t *terminal) *cobra.Command {
 	cmd := family("cluster", "Look after a cluster: its health, brokers and controllers, and where replicas are")
 	f.register(cmd)
 	cmd.AddCommand(clusterStatus(t, f), clusterHealthCommand(t, f), clusterBrokers(t, f), clusterQuorum(t, f),
-		clusterSafeToStop(t, f), clusterReassign(t, f), clusterElect(t, f), clusterDecommission(t, f))
+		clusterSafeToStop(t, f), clusterReassign(t, f), clusterElect(t, f), clusterDecommission(t, f), clusterRefill(t, f))
 	return cmd
 }
 
@@ -105,7 +105,10 @@ func newBrokerInfos(v *clusterView) []brokerInfo {
 	list := []brokerInfo{}
 	for _, b := range v.brokers {
 		i := brokerInfo{ID: b.id, Address: b.addr, Rack: b.rack, State: "down", Dirs: []dirInfo{}}
-		if b.live {
+		switch {
+		case b.leaves:
+			i.State = "decommissioning"
+		case b.live:
 			i.State = "live"
 		}
 		if b.dirsErr != nil {

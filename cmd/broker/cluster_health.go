@@ -85,6 +85,10 @@ func (j *judgement) brokers() {
 				fmt.Sprintf("start it; if it is gone for good: cordwood cluster decommission %d", b.id))
 			continue
 		}
+		if b.leaves {
+			j.add(justNotice, "decommissioning", where, fmt.Sprintf("it is being emptied for good and holds %d replicas", j.v.heldBy(b.id)),
+				fmt.Sprintf("cordwood cluster decommission %d goes on with it; --cancel keeps the broker", b.id))
+		}
 		if b.dirsErr != nil {
 			j.add(degraded, "log-dirs-unknown", where, fmt.Sprintf("it does not say what its directories are like: %v", b.dirsErr), "look at its log")
 		}
@@ -98,6 +102,12 @@ func (j *judgement) brokers() {
 
 // partition finds the worst of one partition.
 func (j *judgement) partition(p *clusterPartition) {
+	for _, id := range p.replicas {
+		if why := p.halted[id]; why != "" {
+			j.add(degraded, "replica-halted", fmt.Sprintf("%s on broker %d", p, id), "it stopped: "+why,
+				fmt.Sprintf("if the leader's records count: cordwood cluster refill %s %d --accept-data-loss", p, id))
+		}
+	}
 	switch {
 	case p.leader < 0:
 		j.add(down, "no-leader", p.String(), "nobody leads it: no reads, no writes", j.whoCouldLead(p))
@@ -208,7 +218,7 @@ func (j *judgement) imbalance() {
 	}
 	for _, b := range j.v.brokers {
 		missing := should[b.id] - does[b.id]
-		if b.live && missing*100 > imbalancePercent*should[b.id] {
+		if b.live && !b.leaves && missing*100 > imbalancePercent*should[b.id] {
 			j.add(justNotice, "leader-imbalance", fmt.Sprintf("broker %d", b.id), fmt.Sprintf("it leads %d of the %d partitions it is the preferred leader of", does[b.id], should[b.id]),
 				"cordwood cluster elect --preferred --all")
 		}

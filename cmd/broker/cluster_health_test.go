@@ -112,6 +112,15 @@ func TestWhatIsWrongWithAClusterIsFound(t *testing.T) {
 		{"no controller answers", world(func(v *clusterView) { v.quorum = quorumView{leader: -1, err: errors.New("late")} }), down, []string{
 			"down no-controller controllers: they do not answer: late .. start the controllers",
 		}},
+		{"a replica has stopped", world(func(v *clusterView) {
+			v.partitions[1].isr = []int32{2, 1}
+			v.partitions[1].halt(3, "lacks records")
+		}), degraded, []string{
+			"degraded replica-halted t-1 on broker 3: it stopped: lacks records .. cordwood cluster refill t-1 3 --accept-data-loss",
+		}},
+		{"a broker is being emptied", world(func(v *clusterView) { v.brokers[1].leaves = true }), healthy, []string{
+			"notice decommissioning broker 2: holds 3 replicas .. cordwood cluster decommission 2",
+		}},
 		{"leaders are elsewhere", world(func(v *clusterView) { v.partitions[1].leader = 1 }), healthy, []string{
 			"notice leader-imbalance broker 2: leads 0 of the 1 .. elect --preferred --all",
 		}},

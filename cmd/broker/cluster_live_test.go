@@ -174,9 +174,21 @@ func TestABrokerIsEmptied(t *testing.T) {
 	plan := s.ok("", "cluster", "decommission", "2", "--dry-run")
 	expect(t, plan, `(?m)^TOPIC +PARTITION +FROM +TO +COPIES\nt +\d +\d,\d +\d,\d +`)
 	out := s.ok("", "cluster", "decommission", "2", "--at-once", "2")
-	expect(t, out, `(?s)^moved  t-\d  .*emptied +broker 2 holds nothing any more\nnext +stop its process.*\nnext +node 2 is a controller, too`)
-	expect(t, s.ok("", "cluster", "brokers"), `(?m)^2 +\S+ +- +live +0 +0 +0 +`)
-	expect(t, s.ok("", "cluster", "decommission", "2", "--format", "json"), `"broker": 2,\s+"moves": \[\],\s+"left": 0,\s+"unregistered": false`)
+	expect(t, out, `(?s)^moved  t-\d  .*emptied +broker 2 holds nothing any more\nquorum +node 2 is no controller any more; there are 2\nnext +stop its process.*\nnext +there are 2 controllers`)
+	expect(t, s.ok("", "cluster", "brokers"), `(?m)^2 +\S+ +- +decommissioning +0 +0 +0 +`)
+	expect(t, s.ok("", "cluster", "quorum"), `(?s)leader.*voter|voter.*leader`)
+	if voters := regexp.MustCompile(`(?m)^2 +(leader|voter)`).FindString(s.ok("", "cluster", "quorum")); voters != "" {
+		t.Errorf("it is still a controller: %s", voters)
+	}
+	s.ok("", "topic", "create", "later", "-p", "6", "-r", "2") // nothing new comes to it
+	expect(t, s.ok("", "cluster", "health", "--wait", "10s"), `(?m)^notice +decommissioning +broker 2 +it is being emptied for good and holds 0 replicas`)
+	expect(t, s.ok("", "cluster", "decommission", "2", "--format", "json"), `"broker": 2,\s+"moves": \[\],\s+"left": 0,\s+"left_quorum": false,\s+"unregistered": false`)
 	expect(t, s.ok("", "cluster", "safe-to-stop", "2", "--wait", "10s"), `safe to stop`)
 	expect(t, s.ok("", "consume", "t", "-o", "start:end", "--checksum"), `^500 records`)
+	expect(t, s.ok("", "cluster", "decommission", "2", "--cancel"), `^cancelled  broker 2 stays`)
+	expect(t, s.ok("", "cluster", "decommission", "2", "--cancel"), `^nothing to do\n$`)
+	s.ok("", "topic", "create", "again", "-p", "6", "-r", "2")
+	if held := regexp.MustCompile(`(?m)^2 +\S+ +- +live +\d+ +[1-9]`).FindString(s.ok("", "cluster", "brokers")); held == "" {
+		t.Error("it is given nothing although it stays")
+	}
 }

@@ -42,12 +42,12 @@ type planner struct {
 	moves []replicaMove
 }
 
-// newPlanner lets the named live brokers have replicas. What they hold counts if counts says so of the partition.
+// newPlanner lets the named live brokers that stay have replicas. What they hold counts if counts says so of the partition.
 func newPlanner(v *clusterView, to []int32, counts func(p *clusterPartition) bool) *planner {
 	pl := &planner{v: v}
 	for i := range v.brokers {
 		b := &v.brokers[i]
-		if b.live && slices.Contains(to, b.id) {
+		if b.live && !b.leaves && slices.Contains(to, b.id) {
 			pl.seats = append(pl.seats, &seat{id: b.id, rack: b.rack, room: b.room()})
 		}
 	}

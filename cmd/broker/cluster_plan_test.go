@@ -52,6 +52,7 @@ func TestWhereTheReplicasOfALeavingBrokerGo(t *testing.T) {
 		{"to the same rack, rather than nowhere", []string{"a", "b", "c", "a"}, func(v *clusterView) { v.partitions = v.partitions[:1] }, []int32{3}, "t-0 1,2,3>1,2,4", ""},
 		{"nobody is left", []string{"", "", ""}, nil, []int32{3}, "", "t-0: 2 brokers may have replicas of it, and each has one; add a broker, or ask for fewer replicas (cluster reassign --topics t --replicas N)"},
 		{"who is left is down", []string{"", "", "", ""}, func(v *clusterView) { v.brokers[3].live = false }, []int32{3}, "", "t-0: 2 brokers may have"},
+		{"who is left leaves too", []string{"", "", "", ""}, func(v *clusterView) { v.brokers[3].leaves = true }, []int32{3}, "", "t-0: 2 brokers may have"},
 		{"no room", []string{"", "", "", ""}, func(v *clusterView) { v.brokers[3].dirs[0].free = 99 }, []int32{3}, "", "t-0: no broker has room for its 100 B; the most free space is 99 B"},
 		{"room for two", []string{"", "", "", ""}, func(v *clusterView) { v.brokers[3].dirs[0].free = 250 }, []int32{3}, "", "t-2: no broker has room for its 100 B; the most free space is 50 B"},
 		{"nobody knows the room", []string{"", "", "", ""}, func(v *clusterView) { v.brokers[3].dirs[0].free = -1 }, []int32{3}, "t-0 1,2,3>1,2,4 t-1 2,3,1>2,4,1 t-2 3,1,2>4,1,2", ""},

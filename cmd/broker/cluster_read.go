@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"cordwood/broker"
 )
 
 func comparePartitions(a, b partitionID) int {
@@ -65,6 +68,8 @@ func (c *clusterClient) view(ctx context.Context) (*clusterView, error) {
 	if err := c.directories(ctx, v, at); err != nil {
 		return nil, err
 	}
+	c.decommissioned(ctx, v)
+	c.halted(ctx, v, at)
 	v.quorum = c.quorum(ctx)
 	return v, ctx.Err()
 }
@@ -89,7 +94,7 @@ func (c *clusterClient) brokers(ctx context.Context, live kadm.BrokerDetails) ([
 		n.live = n.live && slices.ContainsFunc(live, func(d kadm.BrokerDetail) bool { return d.NodeID == n.id })
 		out = append(out, n)
 	}
-	slices.SortFunc(out, func(a, b clusterBroker) int { return cmp.Compare(a.id, b.id) })
+	sort.Slice(out, func(i, j int) bool { return out[i].id < out[j].id }) // the generic sort would be 15 KB of code for this type
 	return out, nil
 }
 
@@ -242,6 +247,72 @@ func (c *clusterClient) directories(ctx context.Context, v *clusterView, at map[
 	return nil
 }
 
+// decommissioned fills in which brokers are being emptied for good. Each live broker tells of itself; one that does not
+// tell is taken to stay.
+func (c *clusterClient) decommissioned(ctx context.Context, v *clusterView) {
+	brief, cancel := context.WithTimeout(ctx, briefWait)
+	defer cancel()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	for _, b := range v.brokers {
+		if b.live {
+			r := kmsg.NewDescribeConfigsRequestResource()
+			r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeBroker, strconv.Itoa(int(b.id)), []string{broker.DecommissionKey}
+			req.Resources = append(req.Resources, r)
+		}
+	}
+	for _, shard := range c.kgo.RequestSharded(brief, req) {
+		resp, ok := shard.Resp.(*kmsg.DescribeConfigsResponse)
+		if shard.Err != nil || !ok {
+			continue
+		}
+		for _, r := range resp.Resources {
+			for _, e := range r.Configs {
+				if id, err := strconv.ParseInt(r.ResourceName, 10, 32); err == nil && e.Value != nil && *e.Value == "true" {
+					v.broker(int32(id)).leaves = true
+				}
+			}
+		}
+	}
+}
+
+// halted asks live brokers whose replicas are not in sync whether these have stopped. Who does not tell has not.
+func (c *clusterClient) halted(ctx context.Context, v *clusterView, at map[partitionID]*clusterPartition) {
+	brief, cancel := context.WithTimeout(ctx, briefWait)
+	defer cancel()
+	asks := map[int32]*kmsg.DescribeLogDirsRequest{}
+	for i := range v.partitions {
+		p := &v.partitions[i]
+		for _, id := range less(p.replicas, p.isr) {
+			if !v.live(id) {
+				continue
+			}
+			if asks[id] == nil {
+				asks[id] = kmsg.NewPtrDescribeLogDirsRequest()
+			}
+			t := kmsg.NewDescribeLogDirsRequestTopic()
+			t.Topic, t.Partitions = p.topic, []int32{p.index}
+			asks[id].Topics = append(asks[id].Topics, t)
+		}
+	}
+	for id, req := range asks {
+		answer, err := c.kgo.Broker(int(id)).Request(brief, req)
+		if err != nil {
+			continue
+		}
+		for _, dir := range answer.(*kmsg.DescribeLogDirsResponse).Dirs {
+			for _, t := range dir.Topics {
+				for _, d := range t.Partitions {
+					d.UnknownTags.Each(func(tag uint32, why []byte) {
+						if p := at[partitionID{t.Topic, d.Partition}]; p != nil && tag == broker.TagHalted {
+							p.halt(id, string(why))
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
 // quorum is the controllers, or why they did not answer.
 func (c *clusterClient) quorum(ctx context.Context) quorumView {
 	ctx, cancel := context.WithTimeout(ctx, briefWait)
@@ -283,7 +354,7 @@ func newQuorumView(resp *kmsg.DescribeQuorumResponse) quorumView {
 		}
 	}
 	member := func(in kmsg.DescribeQuorumResponseTopicPartitionReplicaState) quorumMember {
-		m := quorumMember{id: in.ReplicaID, addr: addrs[in.ReplicaID], end: in.LogEndOffset, lag: max(0, end-in.LogEndOffset)}
+		m := quorumMember{id: in.ReplicaID, dir: in.ReplicaDirectoryID, addr: addrs[in.ReplicaID], end: in.LogEndOffset, lag: max(0, end-in.LogEndOffset)}
 		if m.known = in.LastFetchTimestamp >= 0 || in.ReplicaID == p.LeaderID; m.known && in.LastFetchTimestamp >= 0 {
 			m.silent = max(0, time.Duration(now-in.LastFetchTimestamp)*time.Millisecond)
 		}
@@ -295,9 +366,9 @@ func newQuorumView(resp *kmsg.DescribeQuorumResponse) quorumView {
 	for _, m := range p.Observers {
 		q.observers = append(q.observers, member(m))
 	}
-	byID := func(a, b quorumMember) int { return cmp.Compare(a.id, b.id) }
-	slices.SortFunc(q.voters, byID)
-	slices.SortFunc(q.observers, byID)
+	for _, list := range [][]quorumMember{q.voters, q.observers} {
+		sort.Slice(list, func(i, j int) bool { return list[i].id < list[j].id })
+	}
 	return q
 }
 

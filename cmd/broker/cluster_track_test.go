@@ -137,11 +137,33 @@ func TestALeavingBrokersMovesUnderWayAreGoneOnWith(t *testing.T) {
 	if got := movesText(moves); got != "t-0 1,2,3>1,2,4 t-1 2,3,1>2,4,1 t-2 1,2,3>4,1,2" || len(failed) > 0 {
 		t.Errorf("%s, %v", got, failed)
 	}
-	if next := afterwards(v, 3, false); len(next) != 2 || !strings.Contains(next[0], "cordwood cluster decommission 3") || !strings.Contains(next[1], "2 of 3 must run") {
+	if next := afterwards(v, 3, false); len(next) != 2 || !strings.Contains(next[0], "cordwood cluster decommission 3") || !strings.Contains(next[1], "2 of 3 must run; ") {
 		t.Errorf("%q", next)
 	}
 	if next := afterwards(v, 4, true); len(next) != 0 {
 		t.Errorf("%q", next)
+	}
+	v.quorum.voters = v.quorum.voters[:2]
+	if next := afterwards(v, 3, true); len(next) != 1 || !strings.Contains(next[0], "there are 2 controllers, of which 2 must run") {
+		t.Errorf("%q", next)
+	}
+}
+
+func TestAControllerLeavesAQuorumThatCanDoWithoutIt(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		v    *clusterView
+		id   int32
+		why  string
+	}{
+		{"all run", world(), 3, ""},
+		{"it is the silent one", world(silenced(3)), 3, ""},
+		{"another is silent", world(silenced(2)), 3, "without it 2 would be left, of which 1 run: start the others first"},
+		{"it is the only one", world(func(v *clusterView) { v.quorum.voters = v.quorum.voters[:1] }), 1, "it is the only one: add another one first (kafka-metadata-quorum add-controller)"},
+	} {
+		if got := staysController(c.v, c.id); got != c.why {
+			t.Errorf("%s: %q", c.name, got)
+		}
 	}
 }
 

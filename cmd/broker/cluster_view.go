@@ -28,6 +28,7 @@ type clusterBroker struct {
 	addr    string
 	rack    string
 	live    bool
+	leaves  bool // it is being decommissioned; of a live broker only
 	dirs    []logDir
 	dirsErr error // a live broker did not say what its directories are like
 }
@@ -59,7 +60,8 @@ type clusterPartition struct {
 	adding, removing []int32 // of a reassignment in progress
 	eligible         []int32 // who may lead it though it is not in sync (ELR); asked for only where nobody leads
 	minISR           int
-	sizes            map[int32]int64 // by broker
+	sizes            map[int32]int64  // by broker
+	halted           map[int32]string // by broker: why its replica stopped until an operator decides
 }
 
 // target is the replicas there will be when the reassignment in progress is complete.
@@ -71,6 +73,14 @@ func (p *clusterPartition) lagging() []int32 {
 }
 
 func (p *clusterPartition) reassigning() bool { return len(p.adding)+len(p.removing) > 0 }
+
+// halt notes that a broker's replica has stopped.
+func (p *clusterPartition) halt(id int32, why string) {
+	if p.halted == nil {
+		p.halted = map[int32]string{}
+	}
+	p.halted[id] = why
+}
 
 // size is how much a new replica has to copy; -1 when nobody knows.
 func (p *clusterPartition) size() int64 {
@@ -95,6 +105,7 @@ type quorumView struct {
 // quorumMember is a controller, or a broker that follows the controllers' log.
 type quorumMember struct {
 	id     int32
+	dir    [16]byte // of its log: a node that lost its disk is another controller
 	addr   string
 	end    int64
 	lag    int64         // entries behind the leader

@@ -3,6 +3,7 @@ package decide
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"cordwood/metadata"
@@ -127,13 +128,13 @@ type HeartbeatRequest struct {
 
 // HeartbeatReply answers a heartbeat.
 type HeartbeatReply struct {
-	CaughtUp       bool // its metadata has reached its registration
+	CaughtUp       bool // its metadata shows its registration, and all that was taken from it: its lease goes on (R18)
 	Fenced         bool
 	ShouldShutDown bool
 }
 
 // Heartbeat renews a session and moves the broker on: fenced → unfenced once its metadata
-// has reached its registration; wanting to leave → shutting down, everything moved away →
+// shows its registration and the fence; wanting to leave → shutting down, everything moved away →
 // fenced and told to stop, once every other broker knows.
 func Heartbeat(img *metadata.Image, s *Sessions, req HeartbeatRequest, now time.Time) (Outcome[HeartbeatReply], error) {
 	b, err := registered(img, req.ID, req.Epoch)
@@ -141,7 +142,7 @@ func Heartbeat(img *metadata.Image, s *Sessions, req HeartbeatRequest, now time.
 		return Outcome[HeartbeatReply]{}, err
 	}
 	s.Touch(b.ID, req.MetadataIndex, now)
-	out := Outcome[HeartbeatReply]{Reply: HeartbeatReply{CaughtUp: req.MetadataIndex >= uint64(b.Epoch), Fenced: b.Fenced}}
+	out := Outcome[HeartbeatReply]{Reply: HeartbeatReply{CaughtUp: req.MetadataIndex >= max(uint64(b.Epoch), s.of(b.ID).taken), Fenced: b.Fenced}}
 	if len(req.OfflineDirs) > 0 {
 		if out.Changes = goOffline(img, b, &req); len(out.Changes) > 0 {
 			return out, nil // the next heartbeat moves it on
@@ -206,6 +207,9 @@ func UnregisterBroker(img *metadata.Image, req UnregisterBrokerRequest, now time
 		withdraw(p, lost{gone: self, unclean: self})
 		elect(t, p, c)
 	})
+	if img.Decommissioning(b.ID) { // whoever gets this id next is another broker
+		changes = append(changes, metadata.ConfigChanged{Type: metadata.ResourceBroker, Name: strconv.Itoa(int(b.ID)), Key: metadata.DecommissionKey, Deleted: true})
+	}
 	return Outcome[None]{Changes: append(changes, metadata.BrokerUnregistered{ID: b.ID, Epoch: b.Epoch}), Alone: true}, nil
 }
 

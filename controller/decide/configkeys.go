@@ -14,6 +14,7 @@ type configKey struct {
 	list        bool
 	readOnly    bool
 	clusterWide bool // cannot differ from broker to broker
+	single      bool // is of one broker, never of all
 	standard    string
 	validate    func(string) error
 }
@@ -70,7 +71,7 @@ func (a *alteration) brokerKey(name string) *configKey {
 	if b == nil {
 		return nil
 	}
-	k := &configKey{list: b.List, readOnly: b.ReadOnly, clusterWide: !b.PerBroker, standard: b.Default, validate: b.Validate}
+	k := &configKey{list: b.List, readOnly: b.ReadOnly, clusterWide: !b.PerBroker, single: name == metadata.DecommissionKey, standard: b.Default, validate: b.Validate}
 	if k.validate == nil {
 		k.validate = func(string) error { return nil }
 	}

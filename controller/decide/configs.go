@@ -280,6 +280,8 @@ func (a *alteration) validKey(r ConfigResource, name, value string) *Refusal {
 		return refuse(kerr.InvalidConfig, "Cannot update these configs dynamically: Set(%s)", name)
 	case key.clusterWide && r.Name != "":
 		return refuse(kerr.InvalidConfig, "%s can only be set for all brokers together (the default broker resource)", name)
+	case key.single && r.Name == "":
+		return refuse(kerr.InvalidConfig, "%s can only be set for one broker at a time", name)
 	}
 	if err := key.validate(value); err != nil {
 		return refuse(kerr.InvalidConfig, "%s", err)

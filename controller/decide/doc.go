@@ -27,6 +27,8 @@
 //	R17  a voter is bound to its disk until it is removed (Z29).
 //	R19  definite death fences before the session ends, never more than half of the brokers
 //	     within one session.
+//	     A broker that is being decommissioned (metadata.DecommissionKey) is given no replica, and no
+//	     leadership that another one has.
 //	Z35  min.insync.replicas is part of the partition record; changing it is a change of
 //	     every such partition, with a new partition epoch.
 //

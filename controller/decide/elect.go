@@ -54,6 +54,7 @@ func complete(p *metadata.Partition) {
 type candidates struct {
 	may     func(p *metadata.Partition, n metadata.NodeID) bool // n is live and has the replica's directory
 	unclean func(t *metadata.Topic) bool                        // the topic takes a leader that may lack records (R12)
+	leaves  func(n metadata.NodeID) bool                        // n is being decommissioned: it leads only where nobody else could
 }
 
 // elect gives the partition a leader if it has none (R10.2) and somebody may be it. The
@@ -177,6 +178,7 @@ func everywhere(img *metadata.Image, broker func(metadata.NodeID) bool, rule fun
 func standing(img *metadata.Image, rules *Rules, stopped, started func(metadata.NodeID) bool) candidates {
 	var base *metadata.TopicConfig // made when the first partition finds no leader
 	return candidates{
+		leaves: img.Decommissioning,
 		may: func(p *metadata.Partition, n metadata.NodeID) bool {
 			b := img.Broker(n)
 			return b != nil && !stopped(n) && (started(n) || b.Live()) && b.HasDir(p.Dir(n))

@@ -88,18 +88,18 @@ func electOne(img *metadata.Image, ref PartitionRef, unclean bool, c candidates)
 	case unclean && !electClean(&p, c) && !electUnclean(&p, c):
 		return nil, refuse(kerr.EligibleLeadersNotAvailable, "No replica of %s-%d is on a broker that is running.", ref.Topic, ref.Index)
 	case !unclean && !electPreferred(&p, c):
-		return nil, refuse(kerr.PreferredLeaderNotAvailable, "Broker %d is not in sync or not running.", old.Preferred())
+		return nil, refuse(kerr.PreferredLeaderNotAvailable, "Broker %d is not in sync, not running, or being decommissioned.", old.Preferred())
 	}
 	return settle(t, ref.Index, p), nil
 }
 
-// electPreferred moves the leadership to the first replica, if it has everything.
+// electPreferred moves the leadership to the first replica, if it has everything and stays.
 func electPreferred(p *metadata.Partition, c candidates) bool {
 	first := p.Preferred()
 	switch {
 	case len(p.ISR) == 0: // no leader: whoever may be it is the best there is
 		return electClean(p, c) && p.Leader == first
-	case !slices.Contains(p.ISR, first) || !c.may(p, first):
+	case !slices.Contains(p.ISR, first) || !c.may(p, first) || c.leaves(first):
 		return false
 	}
 	p.Leader = first
@@ -117,7 +117,7 @@ type RebalanceReply struct {
 
 // Rebalance gives leaderships back to preferred brokers (auto.leader.rebalance.enable): to those that lack more than so
 // many percent of what they should lead (leader.imbalance.per.broker.percentage).
-func Rebalance(img *metadata.Image, percent int, now time.Time) Outcome[RebalanceReply] {
+func Rebalance(img *metadata.Image, percent int) Outcome[RebalanceReply] {
 	type balance struct{ preferred, missing int }
 	brokers := map[metadata.NodeID]*balance{}
 	for t := range img.Topics() {

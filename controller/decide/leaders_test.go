@@ -118,14 +118,14 @@ func TestLeadershipsGoBackWhereTooManyAreMissing(t *testing.T) {
 	}
 	w.silence(1)
 	w.heartbeat(1, false)
-	if out := Rebalance(w.img, 10, w.now); len(out.Changes) > 0 {
+	if out := Rebalance(w.img, 10); len(out.Changes) > 0 {
 		t.Fatal("elected a broker that is not in sync")
 	}
 	w.alter("t0", 0, 2, 1)
-	if out := Rebalance(w.img, 100, w.now); len(out.Changes) > 0 {
+	if out := Rebalance(w.img, 100); len(out.Changes) > 0 {
 		t.Fatal("100 percent may be missing")
 	}
-	out := Rebalance(w.img, 10, w.now)
+	out := Rebalance(w.img, 10)
 	if w.commit(out.Changes); out.Reply != (RebalanceReply{1, false}) {
 		t.Fatal(out.Reply)
 	}
@@ -133,15 +133,15 @@ func TestLeadershipsGoBackWhereTooManyAreMissing(t *testing.T) {
 	for n := 1; n < 9; n++ {
 		w.alter(fmt.Sprintf("t%d", n), 0, 2, 1)
 	}
-	out = Rebalance(w.img, 10, w.now)
+	out = Rebalance(w.img, 10)
 	if w.commit(out.Changes); out.Reply.Elected != 8 {
 		t.Fatal(out.Reply)
 	}
 	w.alter("t9", 0, 2, 1)
-	if out := Rebalance(w.img, 10, w.now); len(out.Changes) > 0 {
+	if out := Rebalance(w.img, 10); len(out.Changes) > 0 {
 		t.Fatal("one of ten is no imbalance")
 	}
-	if out := Rebalance(w.img, 0, w.now); out.Reply.Elected != 1 {
+	if out := Rebalance(w.img, 0); out.Reply.Elected != 1 {
 		t.Fatal(out.Reply)
 	}
 }
@@ -154,11 +154,11 @@ func TestARebalanceHasABound(t *testing.T) {
 	for n := range w.img.Topic("t").Partitions {
 		w.alterQuietly("t", int32(n), 2, 1)
 	}
-	out := Rebalance(w.img, 10, w.now)
+	out := Rebalance(w.img, 10)
 	if w.commit(out.Changes); out.Reply != (RebalanceReply{MaxElections, true}) {
 		t.Fatal(out.Reply)
 	}
-	out = Rebalance(w.img, 0, w.now)
+	out = Rebalance(w.img, 0)
 	if w.commit(out.Changes); out.Reply != (RebalanceReply{5, false}) {
 		t.Fatal(out.Reply)
 	}

@@ -135,6 +135,9 @@ func (m *maker) assigned(index int32, replicas []metadata.NodeID, factor int) (m
 		return metadata.Partition{}, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).",
 			len(replicas), factor)
 	}
+	if at := slices.IndexFunc(replicas, m.img.Decommissioning); at >= 0 {
+		return metadata.Partition{}, refuse(kerr.InvalidReplicaAssignment, "%s", leavesForGood(replicas[at]))
+	}
 	if !slices.ContainsFunc(replicas, m.live) {
 		return metadata.Partition{}, refuse(kerr.InvalidReplicaAssignment, "All brokers specified in the manual partition assignment for partition %d are fenced or in controlled shutdown.", index)
 	}

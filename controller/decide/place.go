@@ -3,6 +3,7 @@ package decide
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 
 	"cordwood/metadata"
@@ -10,14 +11,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// placer gives partitions their replicas: leaders go round all live brokers, followers are
+// placer gives partitions their replicas: leaders go round all live brokers that stay, followers are
 // shifted by one more with every round so that the same brokers do not always follow the
 // same leader, and no rack gets a second replica before every rack has one.
 type placer struct {
-	brokers []*metadata.Broker // live, racks taking turns
+	brokers []*metadata.Broker // that may be given replicas, racks taking turns
 	racks   int
 	use     *dirUse // replicas per directory
 	start   int
+	leaving int // live brokers that are being decommissioned
 }
 
 // newPlacer starts at a place that depends on the topic's (random) id, so that not every
@@ -25,8 +27,12 @@ type placer struct {
 func newPlacer(img *metadata.Image, seed metadata.TopicID, use *dirUse) *placer {
 	byRack := map[string][]*metadata.Broker{}
 	var racks []string
+	leaving := 0
 	for b := range img.Brokers() {
-		if !b.Live() {
+		if !img.Placeable(b.ID) {
+			if b.Live() {
+				leaving++
+			}
 			continue
 		}
 		if byRack[b.Rack] == nil {
@@ -35,7 +41,7 @@ func newPlacer(img *metadata.Image, seed metadata.TopicID, use *dirUse) *placer 
 		byRack[b.Rack] = append(byRack[b.Rack], b)
 	}
 	slices.Sort(racks)
-	p := &placer{racks: len(racks), use: use}
+	p := &placer{racks: len(racks), use: use, leaving: leaving}
 	for n := 0; len(racks) > 0; n++ {
 		racks = slices.DeleteFunc(racks, func(r string) bool { return n >= len(byRack[r]) })
 		for _, r := range racks {
@@ -81,12 +87,20 @@ func (u *dirUse) least(dirs []metadata.DirID) metadata.DirID {
 func (p *placer) fits(factor int) *Refusal {
 	switch {
 	case len(p.brokers) == 0:
-		return refuse(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): All brokers are currently fenced.", factor)
+		return refuse(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): All brokers are currently fenced.%s", factor, p.note())
 	case factor > len(p.brokers):
-		return refuse(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are registered.",
-			factor, factor, len(p.brokers))
+		return refuse(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are registered.%s",
+			factor, factor, len(p.brokers), p.note())
 	}
 	return nil
+}
+
+// note says what an operator may have forgotten.
+func (p *placer) note() string {
+	if p.leaving == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %d more are being decommissioned and take no new replicas.", p.leaving)
 }
 
 // place returns the replicas of partition index, the leader first. fits must hold.

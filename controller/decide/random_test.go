@@ -179,7 +179,7 @@ func (c *chaos) beat(b metadata.NodeID, wantShutdown bool) HeartbeatReply {
 	report := ReportLogEndsRequest{Broker: b, Epoch: pr.epoch}
 	c.each(func(key partitionKey, _ *metadata.Topic, p *metadata.Partition) {
 		if slices.Contains(p.LastKnownELR, b) && c.usable(p, b) {
-			report.Ends = append(report.Ends, LogEnd{Topic: key.topic, Index: key.index, End: int64(len(c.log(key, b).records))})
+			report.Ends = append(report.Ends, LogEnd{Topic: key.topic, Index: key.index, LeaderEpoch: p.LeaderEpoch, End: int64(len(c.log(key, b).records))})
 		}
 	})
 	revived, err := ReportLogEnds(c.img, c.s, report, c.now)
@@ -281,7 +281,7 @@ func (c *chaos) operate(name string, b metadata.NodeID) string {
 		do(c.world, out, err)
 		return "preferred leaders"
 	case 1:
-		c.commit(Rebalance(c.img, 10, c.now).Changes)
+		c.commit(Rebalance(c.img, 10).Changes)
 		return "rebalance"
 	case 2:
 		if c.procs[b] == nil && c.img.Broker(b) != nil && c.rng.IntN(3) == 0 {

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -133,6 +134,9 @@ func (r *reassigner) retarget(target *Reassignment, p *metadata.Partition) *Refu
 		if !slices.Contains(p.Replicas, n) && !r.img.Broker(n).Live() {
 			return refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but it is fenced or in controlled shutdown.", n)
 		}
+		if !slices.Contains(p.Replicas, n) && r.img.Decommissioning(n) {
+			return refuse(kerr.InvalidReplicaAssignment, "%s", leavesForGood(n))
+		}
 	}
 	// What was to be added and is not wanted any more goes at once, unless it holds records that count.
 	removing := slices.DeleteFunc(slices.Clone(p.Replicas), func(n metadata.NodeID) bool {
@@ -215,6 +219,11 @@ func leaves(old, p *metadata.Partition) bool {
 func in(set []metadata.NodeID) func(metadata.NodeID) bool {
 	set = slices.Clone(set)
 	return func(n metadata.NodeID) bool { return slices.Contains(set, n) }
+}
+
+// leavesForGood is why a broker gets no replicas.
+func leavesForGood(n metadata.NodeID) string {
+	return fmt.Sprintf("The manual partition assignment includes broker %d, but it is being decommissioned.", n)
 }
 
 // checkAssignment refuses replicas that cannot be those of any partition.

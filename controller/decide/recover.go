@@ -9,14 +9,15 @@ import (
 )
 
 // LogEnd is what a member of lastKnownElr says of its log while nobody is left to lead (R11). The log cannot grow
-// before somebody leads, so the answer holds for as long as the broker's life does.
+// before somebody leads, so the answer holds for the leader epoch it names, in this life of the broker.
 type LogEnd struct {
-	Topic     metadata.TopicID
-	Index     int32
-	LastEpoch int32 // of its last record; -1: none
-	End       int64
-	Durable   int64 // below it, all is on disk for certain
-	Clean     bool  // the log was closed in good order
+	Topic       metadata.TopicID
+	Index       int32
+	LeaderEpoch int32 // that the replica knows of: nobody leads in it
+	LastEpoch   int32 // of its last record; -1: none
+	End         int64
+	Durable     int64 // below it, all is on disk for certain
+	Clean       bool  // the log was closed in good order
 }
 
 // ReportLogEndsRequest holds the ends of all logs a broker is asked for: of every partition without a leader whose ISR
@@ -56,13 +57,17 @@ type partitionKey struct {
 // of them have answered. If one of them is gone for good it takes an operator (ElectLeaders, unclean).
 func ReportLogEnds(img *metadata.Image, s *Sessions, req ReportLogEndsRequest, now time.Time) (Outcome[ReportLogEndsReply], error) {
 	var out Outcome[ReportLogEndsReply]
-	if _, err := registered(img, req.Broker, req.Epoch); err != nil {
+	teller, err := registered(img, req.Broker, req.Epoch)
+	if err != nil {
 		return out, err
 	}
 	b := s.of(req.Broker)
 	b.reporter, b.ends = req.Epoch, make(map[partitionKey]LogEnd, len(req.Ends))
 	for _, e := range req.Ends {
-		b.ends[partitionKey{e.Topic, e.Index}] = e
+		// What a broker finds in place of a directory that is gone is not the log (Z8).
+		if p := img.TopicByID(e.Topic).Partition(e.Index); p != nil && teller.HasDir(p.Dir(req.Broker)) {
+			b.ends[partitionKey{e.Topic, e.Index}] = e
+		}
 	}
 	c := standing(img, nil, nobody, nobody)
 	seen := map[partitionKey]bool{}
@@ -90,7 +95,8 @@ func ReportLogEnds(img *metadata.Image, s *Sessions, req ReportLogEndsRequest, n
 	return out, nil
 }
 
-// answers collects what the members of lastKnownElr said in their present lives; false until all have.
+// answers collects what the members of lastKnownElr said in their present lives and the present leader epoch; false until
+// all have.
 func (s *Sessions) answers(img *metadata.Image, p *metadata.Partition, key partitionKey) ([]ReportedEnd, bool) {
 	var out []ReportedEnd
 	for _, n := range p.LastKnownELR {
@@ -99,7 +105,7 @@ func (s *Sessions) answers(img *metadata.Image, p *metadata.Partition, key parti
 			return nil, false
 		}
 		end, told := s.of(n).ends[key]
-		if !told {
+		if !told || end.LeaderEpoch != p.LeaderEpoch {
 			return nil, false
 		}
 		out = append(out, ReportedEnd{Broker: n, LogEnd: end})

@@ -11,7 +11,7 @@ import (
 func (w *world) report(b metadata.NodeID, topic string, epoch int32, end int64) []Revival {
 	w.t.Helper()
 	out, err := ReportLogEnds(w.img, w.s, ReportLogEndsRequest{b, w.img.Broker(b).Epoch,
-		[]LogEnd{{Topic: w.img.Topic(topic).ID, LastEpoch: epoch, End: end}}}, w.now)
+		[]LogEnd{{Topic: w.img.Topic(topic).ID, LeaderEpoch: w.img.Topic(topic).Partitions[0].LeaderEpoch, LastEpoch: epoch, End: end}}}, w.now)
 	return do(w, out, err).Revived
 }
 
@@ -69,6 +69,34 @@ func TestAnAnswerOfAnEarlierLifeIsNoAnswer(t *testing.T) {
 	}
 	_, err := ReportLogEnds(w.img, w.s, ReportLogEndsRequest{Broker: 2, Epoch: w.img.Broker(2).Epoch - 1}, w.now)
 	wantCode(t, err, kerr.StaleBrokerEpoch)
+}
+
+// A leader came and went since 1 told: its log may have grown, or lost records of another history.
+func TestAnAnswerOfAnEarlierLeaderEpochIsNoAnswer(t *testing.T) {
+	w := lostAll(t)
+	w.report(1, "t", 3, 5)
+	if got := w.report(2, "t", 3, 9); len(got) != 1 || got[0].Leader != 2 {
+		t.Fatal(got)
+	}
+	w.register(w.process(2, -1))
+	w.heartbeat(2, false)
+	w.is("t", 0, "isr [] elr [] known [1 2] leader -1")
+	if w.report(2, "t", 3, 7) != nil {
+		t.Fatal("elected by what 1 had before it followed 2")
+	}
+	if got := w.report(1, "t", 3, 8); len(got) != 1 || got[0].Leader != 1 {
+		t.Fatal(got)
+	}
+}
+
+func TestWhatLiesInPlaceOfALostDirectoryIsNoAnswer(t *testing.T) {
+	w := lostAll(t)
+	w.report(2, "t", 3, 9)
+	out, err := Heartbeat(w.img, w.s, HeartbeatRequest{ID: 1, Epoch: w.img.Broker(1).Epoch, OfflineDirs: []metadata.DirID{dir(1, 0)}, Rules: w.rules}, w.now)
+	do(w, out, err)
+	if w.report(1, "t", -1, 0) != nil {
+		t.Fatal("elected without the log of 1")
+	}
 }
 
 func TestTheLongestLogIsWaitedForUntilItIsLetIn(t *testing.T) {

@@ -20,6 +20,7 @@ type session struct {
 	heard    time.Time               // when it last spoke in this term of office
 	died     time.Time               // when it was last fenced as definitely dead
 	index    uint64                  // of the image the broker works with
+	taken    uint64                  // the index it must have reached to know of all that was taken from it
 	ends     map[partitionKey]LogEnd // as it reported (R11) ...
 	reporter int64                   // ... in the life of this broker epoch
 	leaving  uint64                  // an index at or after its BrokerShuttingDown; below its epoch: not seen
@@ -38,6 +39,43 @@ func (s *Sessions) Grant(img *metadata.Image, now time.Time) {
 			s.of(b.ID).until = now.Add(s.timeout)
 		}
 	}
+}
+
+// Begin is the start of an office: what former controllers took from brokers, and which of them know of it, is not known.
+func (s *Sessions) Begin(img *metadata.Image, now time.Time) {
+	s.Grant(img, now)
+	for b := range img.Brokers() {
+		s.of(b.ID).taken = img.Index()
+	}
+}
+
+// Take notes what changes that are about to follow the image take from brokers: leaderships, and their place among the
+// live ones. No heartbeat renews a lease of theirs before they know of it (R18): a broker that was fenced, or lost a
+// leadership on request, and has not heard of it would go on serving on the word of the controller that gave its
+// partitions to others.
+func (s *Sessions) Take(img *metadata.Image, changes []metadata.Change) {
+	from := img.Index() + 1 // the entry's index is no less
+	for _, c := range changes {
+		switch c := c.(type) {
+		case metadata.BrokerFenced:
+			s.of(c.ID).taken = from
+		case metadata.PartitionChanged:
+			if old := img.TopicByID(c.Topic).Partition(c.Index); old != nil && old.Leader != metadata.NoNode && old.Leader != c.Partition.Leader {
+				s.of(old.Leader).taken = from
+			}
+		}
+	}
+}
+
+// Behind leaves those of some brokers that may still serve what an entry at or below index took from them: they have not
+// said that they have seen it, and are not fenced, which a broker is only when its lease is over.
+func (s *Sessions) Behind(img *metadata.Image, index uint64, brokers []metadata.NodeID) (behind []metadata.NodeID) {
+	for _, id := range brokers {
+		if b := img.Broker(id); s.of(id).index < index && (b == nil || !b.Fenced) {
+			behind = append(behind, id)
+		}
+	}
+	return behind
 }
 
 // Touch renews a broker's session.

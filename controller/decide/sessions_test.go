@@ -101,3 +101,65 @@ func TestFencedTogetherNoneOfTheDeadIsElected(t *testing.T) {
 		t.Fatal("not one entry")
 	}
 }
+
+// take commits changes as a decider does: who loses something by them is noted before.
+func (w *world) take(changes []metadata.Change) {
+	w.t.Helper()
+	w.s.Take(w.img, changes)
+	w.commit(changes)
+}
+
+// R18: the answer to a heartbeat prolongs the lease of a leader that knows what is not its own any more.
+func TestABrokerIsCaughtUpWhenItKnowsWhatWasTakenFromIt(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	w.create(NewTopic{Name: "t", Partitions: -1, ReplicationFactor: -1, Assignments: []Assignment{{Replicas: []metadata.NodeID{1, 2}}}})
+	before := w.img.Index()
+	caughtUp := func(b metadata.NodeID, index uint64) bool {
+		out, err := Heartbeat(w.img, w.s, HeartbeatRequest{ID: b, Epoch: w.img.Broker(b).Epoch, MetadataIndex: index, Rules: w.rules}, w.now)
+		return do(w, out, err).CaughtUp
+	}
+	w.take([]metadata.Change{metadata.ProducerIDsAllocated{Next: 1000}})
+	if !caughtUp(1, before) {
+		t.Fatal("what takes nothing from it is not waited for")
+	}
+	p := w.img.Topic("t").Partitions[0].Clone()
+	p.Leader = 2
+	w.take([]metadata.Change{settle(w.img.Topic("t"), 0, p)})
+	if caughtUp(1, w.img.Index()-1) || !caughtUp(2, before) {
+		t.Fatal("who gets a leadership may go on, who loses it must know")
+	}
+	if got := w.s.Behind(w.img, w.img.Index(), []metadata.NodeID{1, 2, 9}); fmt.Sprint(got) != "[1 2 9]" {
+		t.Fatal(got)
+	}
+	if !caughtUp(1, w.img.Index()) {
+		t.Fatal("it knows")
+	}
+	if got := w.s.Behind(w.img, w.img.Index(), []metadata.NodeID{1, 9}); fmt.Sprint(got) != "[9]" {
+		t.Fatal(got)
+	}
+	w.now = w.now.Add(timeout + time.Millisecond)
+	w.take(FenceExpired(w.img, w.s, w.rules, w.now).Changes)
+	if got := w.s.Behind(w.img, w.img.Index(), []metadata.NodeID{1}); len(got) > 0 {
+		t.Fatal("the lease of a fenced broker is over")
+	}
+	if caughtUp(1, w.img.Index()-1) || !w.img.Broker(1).Fenced {
+		t.Fatal("let in before it knows that it was fenced")
+	}
+	if !caughtUp(1, w.img.Index()) || w.img.Broker(1).Fenced {
+		t.Fatal("not let in")
+	}
+}
+
+// A controller that takes office does not know what its predecessors took from whom.
+func TestANewControllerPresumesThatSomethingWasTaken(t *testing.T) {
+	w := newWorld(t, 1)
+	w.s = NewSessions(timeout)
+	w.s.Begin(w.img, w.now)
+	out, err := Heartbeat(w.img, w.s, HeartbeatRequest{ID: 1, Epoch: w.img.Broker(1).Epoch, MetadataIndex: w.img.Index() - 1, Rules: w.rules}, w.now)
+	if do(w, out, err).CaughtUp {
+		t.Fatal("it presumes nothing")
+	}
+	if !w.s.Alive(1, w.now) || w.heartbeat(1, false).Fenced {
+		t.Fatal("no full session was granted")
+	}
+}

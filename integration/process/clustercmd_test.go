@@ -131,6 +131,10 @@ func TestALostBrokerIsDecommissioned(t *testing.T) {
 	if !strings.Contains(out, "moved  t-") || !forgotten && !tooOld {
 		t.Errorf("exit code %d", code)
 	}
+	if !strings.Contains(out, "node 4 is no controller any more; there are 3") {
+		t.Error("the dead controller is still counted")
+	}
+	c.wants(0, alive, []string{"health", "--wait", "60s"}, "state  healthy")
 	topics, err := adm.ListTopics(Context(t, time.Minute), "t")
 	if err != nil {
 		t.Fatal(err)

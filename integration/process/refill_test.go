@@ -1,0 +1,103 @@
+//go:build process
+
+package process
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// newSplit prepares one node that is a controller only and n that are brokers only; the cluster's nodes are the brokers.
+func newSplit(t *testing.T, n int) *Cluster {
+	t.Helper()
+	dir, addrs := t.TempDir(), freeAddrs(t, n+1)
+	controller := New(t, filepath.Join(dir, "controller"), "--override", "node.id=100", "--override", "process.roles=controller",
+		"--override", "controller.quorum.voters=100@"+addrs[n], "--override", "listeners=CONTROLLER://"+addrs[n])
+	controller.Start()
+	c := &Cluster{t: t}
+	for i := range n {
+		c.Nodes = append(c.Nodes, New(t, filepath.Join(dir, fmt.Sprint(i+1)), "--override", fmt.Sprintf("node.id=%d", i+1), "--override", "process.roles=broker",
+			"--override", "controller.quorum.bootstrap.servers="+addrs[n], "--override", "listeners=PLAINTEXT://"+addrs[i]))
+	}
+	return c
+}
+
+// An operator gave records up for a leader, and the replica that has them comes back when the others are in sync again: it
+// stops, health says so, and it is made anew when the operator says so.
+func TestAReplicaWhoseLeaderLacksItsRecordsIsMadeAnew(t *testing.T) {
+	c := newSplit(t, 3)
+	c.Start()
+	ctx := Context(t, 2*time.Minute)
+	if _, err := kadm.NewClient(c.client()).CreateTopic(ctx, 1, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	first := int(c.leader(ctx, kadm.NewClient(c.client()), "t", -1)) // has everything
+	second, third := first%3+1, (first+1)%3+1
+	if _, err := kadm.NewClient(c.client()).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "min.insync.replicas", Value: kadm.StringPtr("1")}}, "t"); err != nil {
+		t.Fatal(err)
+	}
+	all := []int{1, 2, 3}
+	c.wants(0, all, []string{"health", "--wait", "60s"}, "state  healthy")
+	produce := func(node, n int) {
+		t.Helper()
+		cl := c.Nodes[node-1].Client(kgo.DefaultProduceTopic("t"))
+		defer cl.Close()
+		for i := range n {
+			if err := cl.ProduceSync(ctx, kgo.StringRecord(fmt.Sprint(node, i))).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	produce(first, 5)
+	for _, n := range []int{second, third} {
+		if code := c.Nodes[n-1].Stop(); code != 0 {
+			t.Fatalf("exit code %d\n%s", code, c.Nodes[n-1].Log())
+		}
+	}
+	produce(first, 5) // nobody else has these
+	c.Nodes[first-1].Stop()
+	c.Nodes[second-1].Start()
+	c.wants(1, []int{second}, []string{"health"}, "no-leader")
+	c.wants(0, []int{second}, []string{"elect", "--unclean", "t", "--yes"}, fmt.Sprintf("elected  t-0  - -> %d", second))
+	c.Nodes[third-1].Start()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if _, out, _ := c.command([]int{second, third}, "brokers", "--format", "json"); strings.Count(out, `"in_sync": 1`) == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the other follower does not get in sync")
+		}
+	}
+	produce(second, 3)
+	c.Nodes[first-1].Start()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		_, out, errs := c.command(all, "health")
+		if strings.Contains(out, "replica-halted") {
+			t.Log(out)
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody says that the replica has stopped\n%s%s\n%s", out, errs, c.Nodes[first-1].Log())
+		}
+	}
+	c.wants(1, all, []string{"health"}, fmt.Sprintf("t-0 on broker %d", first), "they end at 10 here, what both have in common at 5", fmt.Sprintf("cordwood cluster refill t-0 %d --accept-data-loss", first))
+	c.wants(2, all, []string{"refill", "t-0", fmt.Sprint(first)}, "--accept-data-loss")
+	c.wants(1, all, []string{"refill", "t-0", fmt.Sprint(second), "--accept-data-loss"}, "is in sync: there is nothing to make anew")
+	c.wants(0, all, []string{"refill", "t-0", fmt.Sprint(first), "--accept-data-loss"}, "refilling")
+	c.wants(0, all, []string{"health", "--wait", "60s"}, "state  healthy")
+	cl := c.Nodes[first-1].Client(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	read := 0
+	for read < 8 {
+		f := cl.PollFetches(ctx)
+		if err := f.Err(); err != nil {
+			t.Fatal(err)
+		}
+		read += f.NumRecords()
+	}
+}
