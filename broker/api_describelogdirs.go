@@ -55,7 +55,7 @@ func (b *Broker) describeLogDir(dir partition.Directory, logs []partition.Descri
 		}
 		p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		p.Partition, p.Size = l.Index, l.Size
-		p.OffsetLag = 0 // a leader does not lag behind itself
+		p.OffsetLag = max(l.HighWatermark-l.End, 0) // of a follower, as far as it knows
 		t := &out.Topics[len(out.Topics)-1]
 		t.Partitions = append(t.Partitions, p)
 	}
