@@ -125,7 +125,7 @@ if section reassign; then
   tool $ra 'execute twice' --reassignment-json-file "$WORK/plan.json" --execute; has 'Cannot execute because there is an existing partition assignment'
   tool $ra 'a higher throttle' --reassignment-json-file "$WORK/plan.json" --execute --additional --throttle 2000; has '^The inter-broker throttle limit was set to 2000 B/s$'
   tool $ra cancel --reassignment-json-file "$WORK/plan.json" --cancel
-  has '^Successfully cancelled partition reassignments for: ct-r-0,ct-r-1$' '^Clearing broker-level throttles on brokers 1,2,3$' '^Clearing topic-level throttles on topic ct-r$'
+  has '^Successfully cancelled partition reassignments for: ct-r-0,ct-r-1$' 'Clearing broker-level throttles on brokers 1,2,3$' '^Clearing topic-level throttles on topic ct-r$'
   tool $ra 'nothing to cancel' --reassignment-json-file "$WORK/plan.json" --cancel; has 'None of the specified partition reassignments are active'
   tool $ra 'list after cancel' --list; has 'No partition reassignments found'
   tool $ra 'verify after cancel' --reassignment-json-file "$WORK/plan.json" --verify; has 'There is no active reassignment of partition ct-r-0, but replica set is [23],[23] rather than 1,2,3'
@@ -158,8 +158,8 @@ if section elect; then
   tool $e 'unknown partition' --election-type preferred --topic ct-e --partition 7; has 'UnknownTopicOrPartitionException|does not exist'
   node 3 kill; until_has "$(partition ct-e 0)Leader: 2	Replicas: 2,3	Isr: 2	" topics 'one is left' --describe --topic ct-e
   fill ct-e 10
-  node 2 kill; until_has "$(partition ct-e 0)Leader: (none|-1)	" topics 'none leads' --describe --topic ct-e
-  node 3 start
+  node 2 kill; node 3 start  # two of three: there is a quorum, and the one replica that lacks the last records
+  until_has "$(partition ct-e 0)Leader: none	" topics 'none leads' --describe --topic ct-e
   tool $e 'unclean, preferred refuses' --election-type preferred --topic ct-e --partition 0; lacks '^Successfully'
   tool topics unavailable --describe --unavailable-partitions; has "$(partition ct-e 0)"
   tool $e unclean --election-type unclean --topic ct-e --partition 0; has '^Successfully completed leader election \(UNCLEAN\) for partitions ct-e-0$'
