@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 )
 
-const demoKeys = "keys: k kill, r restart or connect, c cut off, each with the number of a node, as in k2; q quit"
+const demoKeys = "k kill, r restart or connect, c cut off, each with the number of a node, as in k2; q quit"
 
 func demoCommand(t *terminal) *cobra.Command {
 	rate := 1000
@@ -52,7 +52,7 @@ func runDemo(t *terminal, rate int) (err error) {
 		return err
 	}
 	defer c.close()
-	fmt.Fprintf(t.out, "three nodes on %s; data and log in %s\n%s\n", strings.Join(c.addrs(), ", "), dir, demoKeys)
+	fmt.Fprintf(t.out, "three nodes on %s; data and log in %s\nkeys: %s\n", strings.Join(c.addrs(), ", "), dir, demoKeys)
 	if err := c.startAll(ctx); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (c *demoCluster) press(act *byte, key byte) string {
 		return ""
 	case key < '1' || int(key-'0') > len(c.nodes) || *act == 0:
 		*act = 0
-		return demoKeys
+		return "keys: " + demoKeys
 	}
 	do := map[byte]func(*demoNode) string{'k': c.kill, 'r': c.restart, 'c': c.cutOff}[*act]
 	*act = 0
