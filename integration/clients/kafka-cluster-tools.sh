@@ -33,7 +33,7 @@ if section topics; then
   for i in 1 2 3; do count 2 "	Leader: $i	Replicas: $i,[123],[123]	Isr: [123],[123],[123]	"; done
   tool topics 'describe assigned' --describe --topic ct-assigned
   has "$(partition ct-assigned 0)Leader: 1	Replicas: 1,2	" "$(partition ct-assigned 1)Leader: 2	Replicas: 2,3	" "$(partition ct-assigned 2)Leader: 3	Replicas: 3,1	"
-  tool topics 'too many replicas' --create --topic ct-many --replication-factor 4; has 'InvalidReplicationFactorException: Unable to replicate the partition 4 time\(s\): The target replication factor of 4 cannot be reached because only 3 broker\(s\) are registered\.'
+  tool topics 'too many replicas' --create --topic ct-many --replication-factor 4; has 'InvalidReplicationFactorException: Unable to replicate the partition 4 time\(s\): The target replication factor of 4 cannot be reached because only 3 broker\(s\) are registered'
   tool topics 'unknown broker' --create --topic ct-many --replica-assignment 1:9; has 'InvalidReplicaAssignmentException: The manual partition assignment includes broker 9, but no such broker is registered\.'
   tool topics 'a broker twice' --create --topic ct-many --replica-assignment 1:1; has 'contains? duplicate'
   tool topics 'uneven assignment' --create --topic ct-many --replica-assignment 1:2,3; has 'different replication factor|must have the same number of replicas|inconsistent'

@@ -67,7 +67,7 @@ serving() {  # NODE: waits until it serves
 
 # node NODE start|stop|kill: one node of a cluster; stop waits
 node() {
-  if [ "$system" = kafka ]; then "$kafka" node "$1" "$2"; return; fi
+  if [ "$system" = kafka ]; then env -u JDK_JAVA_OPTIONS "$kafka" node "$1" "$2"; return; fi
   case $2 in
     start) spawn "$1"; serving "$1" ;;
     stop) kill "${nodes[$1]}" && wait "${nodes[$1]}" ;;
