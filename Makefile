@@ -12,7 +12,7 @@ CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 # metrics and health need no HTTP/2
 BUILD = CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
-.PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools million suites ci clean
+.PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools cluster-tools million suites ci clean
 
 build:
 	$(BUILD) -o bin/cordwood ./cmd/broker
@@ -58,9 +58,10 @@ powercut:
 bench: build
 	go run ./integration/bench -bin bin/cordwood
 
-# kcat and Kafka's own tools and Java client against one node; what each needs stands at the top of the script
-kcat tools: build
-	integration/clients/$(if $(filter kcat,$@),kcat,kafka-tools).sh cordwood
+# kcat, Kafka's own tools and Java client against one node, its admin tools against three; what each needs stands at the top
+# of the script
+kcat tools cluster-tools: build
+	integration/clients/$(if $(filter kcat,$@),kcat,kafka-$@).sh cordwood
 
 # a million records with every codec through the command line; count and checksum must agree
 million: build

@@ -59,7 +59,7 @@ func (b *Broker) describeLogDir(dir partition.Directory, logs []*partition.Descr
 		}
 		p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		p.Partition, p.Size = l.Index, l.Size
-		p.OffsetLag = 0 // a leader does not lag behind itself
+		p.OffsetLag = max(l.HighWatermark-l.End, 0) // of a follower, as far as it knows
 		if l.Halted != "" {
 			p.UnknownTags.Set(TagHalted, []byte(l.Halted))
 		}

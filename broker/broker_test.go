@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,6 +80,17 @@ func (n *node) close() {
 	if err := <-n.done; err != nil {
 		n.t.Errorf("broker: %v", err)
 	}
+}
+
+// kill ends the broker as a crash does.
+func (n *node) kill() {
+	n.t.Helper()
+	n.b.Kill()
+	if err := <-n.done; !errors.Is(err, ErrKilled) {
+		n.t.Errorf("broker: %v", err)
+	}
+	n.stop()
+	n.stop = nil
 }
 
 func (n *node) client(opts ...kgo.Opt) *kgo.Client {

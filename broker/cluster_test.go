@@ -21,18 +21,18 @@ import (
 type split struct {
 	controller *node
 	brokers    []*node // with ids from 1 on
+	change     func(*Config)
 }
 
 func startSplit(t *testing.T, brokers int, change ...func(*Config)) *split {
 	t.Helper()
-	s := new(split)
-	quick := func(c *Config) {
+	s := &split{change: func(c *Config) {
 		quick(c)
 		for _, f := range change {
 			f(c)
 		}
-	}
-	s.controller = startNode(t, t.TempDir(), quick, func(c *Config) {
+	}}
+	s.controller = startNode(t, t.TempDir(), s.change, func(c *Config) {
 		c.NodeID, c.Roles = 100, []string{"controller"}
 		c.Listeners = []ListenerConfig{{Name: "CONTROLLER", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Internal}}
 	})
@@ -50,7 +50,7 @@ func quick(c *Config) {
 // start runs the broker of an index on a directory.
 func (s *split) start(t *testing.T, i int, dir string, change ...func(*Config)) {
 	t.Helper()
-	s.brokers[i] = startNode(t, dir, quick, func(c *Config) {
+	s.brokers[i] = startNode(t, dir, s.change, func(c *Config) {
 		for _, f := range change {
 			f(c)
 		}
@@ -250,5 +250,119 @@ func TestAFetchThatOnlySaysItIsAFollowersIsRefused(t *testing.T) {
 		if got.ErrorCode != c.want.Code || len(got.RecordBatches) > 0 {
 			t.Errorf("%s: %v, want %v", name, kerr.ErrorForCode(got.ErrorCode), c.want)
 		}
+	}
+}
+
+// Bad input 115: while the only follower is gone and the controller too, nothing that says it is the follower makes a record
+// count as replicated.
+func TestNoClientMovesTheHighWatermark(t *testing.T) {
+	s := startSplit(t, 2, func(c *Config) { c.LeaderLease = LeaseOff })
+	s.create(t, "t", 1)
+	record := s.brokers[0].b.image().Topic("t").Partitions[0]
+	leader, follower := s.brokers[record.Leader-1], s.brokers[2-record.Leader]
+	ctx := testContext(t)
+	cl := leader.client(kgo.DefaultProduceTopic("t"))
+	if err := cl.ProduceSync(ctx, kgo.StringRecord("a")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	was := leader.b.image().Broker(3 - record.Leader)
+	id, epoch := was.ID, was.Epoch
+	s.controller.kill() // or it would take the follower out of the ISR
+	follower.kill()
+	before := *leader.b.image().Topic("t").Partitions[0]
+	acknowledged := make(chan error, 1)
+	cl.Produce(ctx, kgo.StringRecord("b"), func(_ *kgo.Record, err error) { acknowledged <- err })
+	claim := func(id metadata.NodeID, epoch int64, offset int64) int16 {
+		q := kmsg.NewPtrFetchRequest()
+		q.Version, q.MaxBytes = 18, 1<<20
+		q.ReplicaState.ID, q.ReplicaState.Epoch = int32(id), epoch
+		ft, fp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+		ft.TopicID, fp.CurrentLeaderEpoch, fp.FetchOffset, fp.LastFetchedEpoch, fp.PartitionMaxBytes = leader.b.image().Topic("t").ID, record.LeaderEpoch, offset, record.LeaderEpoch, 1<<20
+		fp.UnknownTags.Set(protocol.TagDurable, []byte{1})
+		ft.Partitions = append(ft.Partitions, fp)
+		q.Topics = append(q.Topics, ft)
+		return leader.raw(t).ask(q).(*kmsg.FetchResponse).Topics[0].Partitions[0].ErrorCode
+	}
+	for _, e := range []int64{-1, 0, epoch - 1} { // a later one may be true: the leader's image may be behind (R3)
+		if code := claim(id, e, 2); code == 0 {
+			t.Errorf("a follower of epoch %d is believed", e)
+		}
+	}
+	if code := claim(7, epoch, 2); code == 0 {
+		t.Error("a broker without a replica is believed")
+	}
+	select {
+	case err := <-acknowledged:
+		t.Errorf("acknowledged without a replica: %v", err)
+	case <-time.After(300 * time.Millisecond): // nothing happens
+	}
+	now := leader.b.image().Topic("t").Partitions[0]
+	if fmt.Sprint(now.ISR) != fmt.Sprint(before.ISR) || now.PartitionEpoch != before.PartitionEpoch {
+		t.Errorf("the ISR was %v, it is %v", before.ISR, now.ISR)
+	}
+	if code := claim(id, epoch, 2); code != 0 { // what all of them lacked
+		t.Errorf("the follower's own fetch is refused: %v", kerr.ErrorForCode(code))
+	}
+	select {
+	case err := <-acknowledged:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-ctx.Done():
+		t.Error("not even the follower's own fetch counts: the test shows nothing")
+	}
+}
+
+// Bad input 120 over the wire, from a leader with its own broker epoch: R6 refuses, and nothing changes.
+func TestAnISRThatCannotBeIsRefused(t *testing.T) {
+	s := startSplit(t, 3)
+	s.create(t, "t", 1)
+	active := s.controller.b
+	eventually(t, func() bool { return len(active.controller.Image().Topic("t").Partitions[0].ISR) == 3 })
+	p := active.controller.Image().Topic("t").Partitions[0]
+	leader := p.Leader
+	other, gone := leader%3+1, (leader+1)%3+1
+	s.brokers[gone-1].kill()
+	eventually(t, func() bool { return active.controller.Image().Broker(gone).Fenced })
+	eventually(t, func() bool { return len(active.controller.Image().Topic("t").Partitions[0].ISR) == 2 })
+	img := active.controller.Image()
+	p = img.Topic("t").Partitions[0]
+	member := func(id metadata.NodeID) kmsg.AlterPartitionRequestTopicPartitionNewEpochISR {
+		m := kmsg.NewAlterPartitionRequestTopicPartitionNewEpochISR()
+		m.BrokerID = int32(id)
+		if b := img.Broker(id); b != nil {
+			m.BrokerEpoch = b.Epoch
+		}
+		return m
+	}
+	for name, c := range map[string]struct {
+		want        *kerr.Error
+		leaderEpoch int32
+		isr         []metadata.NodeID
+	}{
+		"no replica":              {kerr.InvalidRequest, p.LeaderEpoch, []metadata.NodeID{leader, 77}},
+		"without its leader":      {kerr.InvalidRequest, p.LeaderEpoch, []metadata.NodeID{other}},
+		"a member twice":          {kerr.InvalidRequest, p.LeaderEpoch, []metadata.NodeID{leader, other, other}},
+		"nobody":                  {kerr.InvalidRequest, p.LeaderEpoch, nil},
+		"a fenced member":         {kerr.IneligibleReplica, p.LeaderEpoch, []metadata.NodeID{leader, other, gone}},
+		"of an earlier leader":    {kerr.FencedLeaderEpoch, p.LeaderEpoch - 1, []metadata.NodeID{leader}},
+		"of a leader yet to come": {kerr.NotController, p.LeaderEpoch + 1, []metadata.NodeID{leader}},
+	} {
+		q := kmsg.NewPtrAlterPartitionRequest()
+		q.Version, q.BrokerID, q.BrokerEpoch = 3, int32(leader), img.Broker(leader).Epoch
+		rt, rp := kmsg.NewAlterPartitionRequestTopic(), kmsg.NewAlterPartitionRequestTopicPartition()
+		rt.TopicID, rp.LeaderEpoch, rp.PartitionEpoch = img.Topic("t").ID, c.leaderEpoch, p.PartitionEpoch
+		for _, id := range c.isr {
+			rp.NewEpochISR = append(rp.NewEpochISR, member(id))
+		}
+		rt.Partitions = append(rt.Partitions, rp)
+		q.Topics = append(q.Topics, rt)
+		answer := s.controller.ask(t, q).(*kmsg.AlterPartitionResponse)
+		if answer.ErrorCode != 0 || answer.Topics[0].Partitions[0].ErrorCode != c.want.Code {
+			t.Errorf("%s: %v, %v, want %v", name, kerr.ErrorForCode(answer.ErrorCode), kerr.ErrorForCode(answer.Topics[0].Partitions[0].ErrorCode), c.want)
+		}
+	}
+	if now := active.controller.Image().Topic("t").Partitions[0]; fmt.Sprint(now.ISR) != fmt.Sprint(p.ISR) || now.PartitionEpoch != p.PartitionEpoch {
+		t.Errorf("the ISR was %v, it is %v", p.ISR, now.ISR)
 	}
 }

@@ -76,13 +76,13 @@ func decommissionKeys() []Key {
 // delete all three at the end.
 func throttleKeys() []Key {
 	const replicas = " Of the replicas that a topic's "
-	rate := func(to func(*Config) *int64) func(*Config, string) error { return intTo(1, math.MaxInt64, to) }
+	rate := func(to func(*Config) *int64) func(*Config, string) error { return intTo(0, math.MaxInt64, to) }
 	return []Key{
 		{Name: "leader.replication.throttled.rate", Type: tLong, Default: "9223372036854775807", Status: Dynamic,
-			Doc:   "Bytes a second that this broker sends to followers." + replicas + "leader.replication.throttled.replicas names, those that are not in sync.",
+			Doc:   "Bytes a second that this broker sends to followers." + replicas + "leader.replication.throttled.replicas names, those that are not in sync; 0: none.",
 			apply: rate(func(c *Config) *int64 { return &c.LeaderThrottle })},
 		{Name: "follower.replication.throttled.rate", Type: tLong, Default: "9223372036854775807", Status: Dynamic,
-			Doc:   "Bytes a second that this broker fetches from leaders." + replicas + "follower.replication.throttled.replicas names, those that are not in sync.",
+			Doc:   "Bytes a second that this broker fetches from leaders." + replicas + "follower.replication.throttled.replicas names, those that are not in sync; 0: none.",
 			apply: rate(func(c *Config) *int64 { return &c.FollowerThrottle })},
 		{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: tLong, Default: "9223372036854775807", Status: Dynamic,
 			Doc:   "Accepted without effect: replicas are not moved between the directories of a broker.",

@@ -103,7 +103,7 @@ func TestThrottlesOfReplicationAreConfigsOfBrokers(t *testing.T) {
 		}
 		for i, name := range rates {
 			for _, c := range r[0].Configs {
-				if c.Key == name && (c.MaybeValue() != want[i] || c.Source == kmsg.ConfigSourceDynamicBrokerConfig != (want[i] == "1000")) {
+				if c.Key == name && (c.MaybeValue() != want[i] || c.Source == kmsg.ConfigSourceDynamicBrokerConfig != (want[i] == "1000" || want[i] == "0")) {
 					t.Errorf("%s is %s of %s, not %s", name, c.MaybeValue(), c.Source, want[i])
 				}
 			}
@@ -119,7 +119,11 @@ func TestThrottlesOfReplicationAreConfigsOfBrokers(t *testing.T) {
 		t.Fatal(err)
 	}
 	is("5000", unlimited, unlimited)
-	for _, bad := range []string{"0", "-1", "fast"} {
+	if err := alter(kadm.SetConfig, "0", rates...); err != nil { // as in Kafka: nothing passes
+		t.Fatal(err)
+	}
+	is("0", "0", "0")
+	for _, bad := range []string{"-1", "fast"} {
 		if err := alter(kadm.SetConfig, bad, rates[0]); err == nil {
 			t.Errorf("%s is taken for a rate", bad)
 		}

@@ -235,6 +235,18 @@ func (b *Broker) openController() (err error) {
 	return nil
 }
 
+// ErrKilled is why Run returns after Kill.
+var ErrKilled = errors.New("killed")
+
+// Kill makes Run end as a crash would: nothing is handed over, and no file tells of a clean stop (R2). Connections that
+// are open get what is queued for them; who wants them to break breaks them first.
+func (b *Broker) Kill() {
+	select {
+	case b.fatal <- ErrKilled:
+	default: // it ends already
+	}
+}
+
 // background starts a short task that ends with the broker.
 func (b *Broker) background(task func(ctx context.Context)) {
 	select {

@@ -34,6 +34,10 @@ func (l *boundListener) Open(c *listener.Conn) listener.Session {
 	return &session{b: l.b, c: c, l: l}
 }
 
+// reservedFiles are held back for the internal listener: as many connections as a quorum of five and its brokers open
+// at once when they find each other again.
+const reservedFiles = 16
+
 // listen binds every listener; nothing is accepted yet.
 func (b *Broker) listen() error {
 	memory := listener.NewMemory(requestMemory(b.cfg.RequestMaxBytes))
@@ -41,12 +45,13 @@ func (b *Broker) listen() error {
 		rateOf := b.connectionRate
 		bound := &boundListener{cfg: cfg, b: b, kind: cfg.Kind}
 		maxConnections, perIP, rate := b.cfg.MaxConnections, b.cfg.MaxPerIP, float64(b.cfg.ConnectionRate)
-		if bound.internal() {
-			maxConnections, perIP, rate, rateOf = 0, 0, 0, nil // the brokers' own connections are never refused
+		reserve := 0
+		if bound.internal() { // the brokers' own connections are never refused, nor starved by clients (bad input 145)
+			maxConnections, perIP, rate, rateOf, reserve = 0, 0, 0, nil, reservedFiles
 		}
 		l, err := listener.New(listener.Config{
 			Name: cfg.Name, Kind: cfg.Kind, Addr: cfg.Addr, Listen: b.cfg.Listen, MaxFrame: b.cfg.RequestMaxBytes,
-			IdleTimeout: b.cfg.ConnectionsMaxIdle, MaxConnections: maxConnections, MaxPerIP: perIP, ConnectionRate: rate, RateOf: rateOf,
+			ReserveFiles: reserve, IdleTimeout: b.cfg.ConnectionsMaxIdle, MaxConnections: maxConnections, MaxPerIP: perIP, ConnectionRate: rate, RateOf: rateOf,
 			Memory: memory, Log: b.log.Named(cfg.Name), Handler: bound,
 		})
 		if err != nil {

@@ -75,12 +75,15 @@
 //	    own came to something else stops (R17).
 //	C11 leaderships go back to preferred brokers at intervals, in the decider's rounds, at most
 //	    1,000 in one entry.
+//	C12 raft hears nobody but the voters of its configuration and those that this node or the nodes it
+//	    knows have recorded, and no term that is far beyond its own (bad input 121). Who claims a voter's id is
+//	    believed: see authentication.
 //
 // While there is one voter it leads at once (transport.leadAlone).
 //
 // Goroutines: raft's own; Run's, which is the decider's; one that passes on what other
 // voters ask; one that proves leadership to whoever waits for it (tell); one that receives suspects, and one per suspect
-// that is being dialed; one that takes digests of images (audit); one per question
+// that is being dialed; one that takes digests of images (audit); one that asks who strangers are (meet); one per question
 // raft has not answered yet. Run waits for all of them, but not for those that hang in the
 // kernel with a disk. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window),
 // stable.mu, stream.mu, transport.mu, asking.mu, outages.mu; nothing waits under any of them, and none

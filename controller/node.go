@@ -118,6 +118,7 @@ type Node struct {
 	transport atomic.Pointer[transport] // set before raft
 	counters  counters
 	outages   outages // of other voters, for the log
+	strangers strangers
 
 	sessions struct {
 		mu      sync.Mutex
@@ -149,6 +150,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, log: cfg.Log, guard: newGuard(cfg.DiskStall), queue: make(chan *request, 1024), checks: make(chan chan<- error), suspects: make(chan metadata.NodeID, 1024), ready: make(chan struct{}), gone: make(chan struct{})}
 	n.outages.peers = map[string]*outage{}
+	n.strangers.met = make(chan raft.ServerID, 1)
 	n.fsm, n.stream = newFSM(n.guard), newStream(cfg.NodeID, cfg.Dial)
 	n.sessions.s = decide.NewSessions(cfg.SessionTimeout)
 	n.sessions.heard = map[metadata.NodeID]heard{}
@@ -236,6 +238,7 @@ func (n *Node) Run(ctx context.Context) error {
 	helpers.Go(func() { n.tell(inside, r, transport) })
 	helpers.Go(func() { n.investigate(inside) })
 	helpers.Go(func() { n.audit(inside) })
+	helpers.Go(func() { n.meet(inside) })
 	err = n.lead(ctx, r)
 	n.end.Do(func() { close(n.gone) })
 	n.refuseQueued()

@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// transport is raft's network transport with three more things.
+// transport is raft's network transport with four more things.
 //
 // It keeps what the voters answer: raft's own VerifyLeader is content with an answer to a
 // heartbeat that was sent before the question, and a leader that was stopped for half a
@@ -18,12 +18,15 @@ import (
 // It has one more way in: a node that is the only voter tells itself to lead, at once.
 // Waiting for a heartbeat would be waiting for nobody.
 //
-// And it tells the log which peers answer, so that there an outage has an end.
+// It tells the log which peers answer, so that there an outage has an end.
+//
+// And it keeps away who is no voter (strangers).
 type transport struct {
 	*raft.NetworkTransport
-	rpcs chan raft.RPC
-	end  func() (uint64, error) // of this node's log
-	log  logger
+	rpcs  chan raft.RPC
+	admit func(command any) error
+	end   func() (uint64, error) // of this node's log
+	log   logger
 
 	mu       sync.Mutex
 	asked    uint64 // orders what is sent and what is asked
@@ -41,8 +44,26 @@ type contact struct {
 
 func newTransport(n *Node) *transport {
 	log := newLogger(n.log, &n.outages)
-	return &transport{rpcs: make(chan raft.RPC), end: n.store.LastIndex, log: log, contacts: map[raft.ServerID]contact{}, NetworkTransport: raft.NewNetworkTransportWithConfig(
+	return &transport{rpcs: make(chan raft.RPC), admit: n.admit, end: n.store.LastIndex, log: log, contacts: map[raft.ServerID]contact{}, NetworkTransport: raft.NewNetworkTransportWithConfig(
 		&raft.NetworkTransportConfig{Stream: n.stream, MaxPool: raftMaxPool, Timeout: raftTimeout, Logger: log})}
+}
+
+// SetHeartbeatHandler takes raft's shortcut for heartbeats.
+func (t *transport) SetHeartbeatHandler(serve func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		if t.admits(rpc) {
+			serve(rpc)
+		}
+	})
+}
+
+// admits answers a message that raft must not see.
+func (t *transport) admits(rpc raft.RPC) bool {
+	err := t.admit(rpc.Command)
+	if err != nil {
+		rpc.Respond(nil, err) // what follows a refused snapshot is no message: it ends the connection
+	}
+	return err == nil
 }
 
 func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
@@ -142,6 +163,9 @@ func (t *transport) run(ctx context.Context) {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
+			if !t.admits(rpc) {
+				continue
+			}
 			select {
 			case t.rpcs <- rpc:
 			case <-ctx.Done():

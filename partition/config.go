@@ -46,7 +46,7 @@ type Config struct {
 	FetchBytes         int           // replica.fetch.max.bytes, of one partition
 	FetchResponseBytes int           // replica.fetch.response.max.bytes
 	FetchBackoff       time.Duration // replica.fetch.backoff.ms: the longest pause after an error; they grow up to it
-	LeaderThrottle     int64         // leader.replication.throttled.rate where no dynamic config says otherwise; 0 or 2^63-1: no limit
+	LeaderThrottle     int64         // leader.replication.throttled.rate where no dynamic config says otherwise; 2^63-1: no limit
 	FollowerThrottle   int64         // follower.replication.throttled.rate, as LeaderThrottle
 
 	// Progress, if set, is told while logs are opened at start.

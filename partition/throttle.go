@@ -27,31 +27,34 @@ func (t *throttles) configure(img *metadata.Image, c *Config) {
 		rate := to.static
 		for _, broker := range []string{self, ""} {
 			n, err := strconv.ParseInt(img.Config(metadata.ResourceBroker, broker)[name], 10, 64)
-			if err == nil && n > 0 {
+			if err == nil && n >= 0 {
 				rate = n
 				break
 			}
-		}
-		if rate == math.MaxInt64 {
-			rate = 0
 		}
 		to.rate.Store(rate)
 	}
 }
 
+// noThrottle is the rate that limits nothing.
+const noThrottle = math.MaxInt64
+
+// maxDelay is how long nobody looks whether a rate is another one now.
+const maxDelay = time.Second
+
 // throttle is a token bucket of one second's bytes. What is sent may take it below zero once; then it fills up first.
 type throttle struct {
-	rate atomic.Int64 // bytes a second; 0: no limit
+	rate atomic.Int64 // bytes a second; 0: nothing passes; noThrottle
 
 	mu    sync.Mutex
 	level float64
 	at    time.Time
 }
 
-// delay is how long to wait before anything more may be sent; 0: not at all.
+// delay is how long to wait before asking again whether anything may be sent; 0: it may.
 func (t *throttle) delay(now time.Time) time.Duration {
 	rate := float64(t.rate.Load())
-	if rate == 0 {
+	if rate == noThrottle {
 		return 0
 	}
 	t.mu.Lock()
@@ -60,7 +63,10 @@ func (t *throttle) delay(now time.Time) time.Duration {
 	if t.level > 0 {
 		return 0
 	}
-	return time.Duration((1-t.level)/rate*float64(time.Second)) + time.Millisecond
+	if until := (1 - t.level) / rate; until < maxDelay.Seconds() {
+		return time.Duration(until*float64(time.Second)) + time.Millisecond
+	}
+	return maxDelay
 }
 
 func (t *throttle) fill(rate float64, now time.Time) {
@@ -75,7 +81,7 @@ func (t *throttle) fill(rate float64, now time.Time) {
 // took counts bytes that were sent or received.
 func (t *throttle) took(n int, now time.Time) {
 	rate := float64(t.rate.Load())
-	if rate == 0 || n == 0 {
+	if rate == noThrottle || n == 0 {
 		return
 	}
 	t.mu.Lock()

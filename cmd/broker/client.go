@@ -30,6 +30,7 @@ type clientFlags struct {
 	format  string
 	cmd     *cobra.Command // where standard error is
 	line    *progress      // of an admin request
+	starts  time.Duration  // how long no broker may be reached without an error
 }
 
 func (f *clientFlags) register(cmd *cobra.Command) {
@@ -54,11 +55,7 @@ func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client,
 	if err != nil {
 		return nil, usageErrorf("%w", err)
 	}
-	line := f.waiting()
-	defer line.end()
-	ping, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if err := cl.Ping(ping); err != nil {
+	if err := f.reach(ctx, cl); err != nil {
 		cl.Close()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -66,6 +63,24 @@ func (f *clientFlags) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client,
 		return nil, diagnose(f.brokers, err)
 	}
 	return cl, nil
+}
+
+// reach waits until a broker answers.
+func (f *clientFlags) reach(ctx context.Context, cl *kgo.Client) error {
+	line := f.waiting()
+	defer line.end()
+	for end := time.Now().Add(f.starts); ; {
+		ping, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := cl.Ping(ping)
+		cancel()
+		if err == nil || ctx.Err() != nil || !time.Now().Before(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pollEvery):
+		}
+	}
 }
 
 // checkBrokers completes the addresses by Kafka's port.

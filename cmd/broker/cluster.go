@@ -359,8 +359,10 @@ func clusterHealthCommand(t *terminal, f *clientFlags) *cobra.Command {
 
 Exit codes: 0 healthy (there may be notices), 1 degraded, down or no answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.starts = wait
+			end := time.Now().Add(wait)
 			return f.cluster(cmd, func(ctx context.Context, c *clusterClient) error {
-				v, err := f.until(ctx, c, wait, func(v *clusterView) bool { return judge(v).State == healthy })
+				v, err := f.until(ctx, c, time.Until(end), func(v *clusterView) bool { return judge(v).State == healthy })
 				if err != nil {
 					return err
 				}
@@ -375,7 +377,7 @@ Exit codes: 0 healthy (there may be notices), 1 degraded, down or no answer.`,
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for the cluster to become healthy")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for the cluster to become healthy, or to be there at all")
 	return cmd
 }
 

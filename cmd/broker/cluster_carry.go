@@ -29,7 +29,7 @@ type carrier struct {
 
 func (k *carrier) register(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&k.atOnce, "at-once", 20, "partitions that move at the same time")
-	cmd.Flags().StringVar(&k.rate, "throttle", "", "`bytes` per second that a broker may send and fetch for the moves, as in 50M")
+	cmd.Flags().StringVar(&k.rate, "throttle", "", "`bytes` per second that a broker may send and fetch for the moves, as in 50M; 0 holds them up")
 	k.registerTimeout(cmd)
 }
 
@@ -37,6 +37,7 @@ func (k *carrier) registerTimeout(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&k.timeout, "timeout", 0, "give up waiting after so long; moves under way go on (0: never)")
 }
 
+// check returns the throttle's rate; unthrottled without one.
 func (k *carrier) check() (rate int64, err error) {
 	if k.atOnce < 1 {
 		return 0, usageErrorf("--at-once %d: at least one partition must move", k.atOnce)
@@ -44,7 +45,7 @@ func (k *carrier) check() (rate int64, err error) {
 	if k.rate != "" {
 		return parseRate(k.rate)
 	}
-	return 0, nil
+	return unthrottled, nil
 }
 
 // tellEvery is how often the moves under way are listed.

@@ -271,14 +271,14 @@ func (d *decommission) empty(ctx context.Context, c *clusterClient, v *clusterVi
 				return false, fmt.Errorf("nothing was moved: %w", err)
 			}
 		}
-		if d.rate > 0 {
+		if d.rate != unthrottled {
 			if err := d.f.within(ctx, func(ctx context.Context) error { return c.throttle(ctx, v, moves, d.rate) }); err != nil {
 				return false, err
 			}
 		}
 		states, err := d.carrier.carry(ctx, c, moves)
 		d.moves = append(d.moves, states...)
-		if err == nil && d.rate > 0 {
+		if err == nil && d.rate != unthrottled {
 			_, err = d.carrier.unthrottle(ctx, c)
 		}
 		if err != nil {

@@ -90,12 +90,12 @@ func (r *reassignFlags) run(cmd *cobra.Command, t *terminal, f *clientFlags) err
 		if goOn, err := r.ask.goOn(movesTable(moves)); err != nil || !goOn {
 			return err
 		}
-		if rate > 0 {
+		if rate != unthrottled {
 			if err := f.within(ctx, func(ctx context.Context) error { return c.throttle(ctx, v, moves, rate) }); err != nil {
 				return err
 			}
 		}
-		return r.carrier.finish(ctx, c, moves, rate > 0)
+		return r.carrier.finish(ctx, c, moves, rate != unthrottled)
 	})
 }
 

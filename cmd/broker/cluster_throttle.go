@@ -18,6 +18,9 @@ const (
 	followerReplicas = "follower.replication.throttled.replicas"
 )
 
+// unthrottled is no rate at all; 0 is one with which nothing moves.
+const unthrottled = -1
+
 // parseRate reads bytes per second: 1000000, 500K, 50M, 1G.
 func parseRate(text string) (int64, error) {
 	digits, unit := strings.TrimSpace(text), int64(1)
@@ -28,7 +31,7 @@ func parseRate(text string) (int64, error) {
 		}
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n <= 0 || n > (1<<62)/unit {
+	if err != nil || n < 0 || n > (1<<62)/unit {
 		return 0, usageErrorf("--throttle %q: write bytes per second, as in 1000000, 500K, 50M or 1G", text)
 	}
 	return n * unit, nil

@@ -121,8 +121,8 @@ func TestWhatIsThrottledForMoves(t *testing.T) {
 		strings.Join(got.leaders["u"], ",") != "4:5" || strings.Join(got.followers["u"], ",") != "4:3" {
 		t.Errorf("%+v", got)
 	}
-	for text, want := range map[string]int64{"1000": 1000, "500K": 500 << 10, "50m": 50 << 20, " 1G ": 1 << 30, "": 0, "0": 0, "-1": 0, "M": 0, "1T": 0, "99999999999G": 0} {
-		if n, err := parseRate(text); n != want || (err != nil) != (want == 0) {
+	for text, want := range map[string]int64{"1000": 1000, "500K": 500 << 10, "50m": 50 << 20, " 1G ": 1 << 30, "0": 0, "": -1, "-1": -1, "M": -1, "1T": -1, "99999999999G": -1} {
+		if n, err := parseRate(text); err == nil && n != want || (err != nil) != (want < 0) {
 			t.Errorf("%q: %d, %v", text, n, err)
 		}
 	}

@@ -1,6 +1,7 @@
 // Command broker is the cordwood binary: the broker, and the tools to talk to one.
 //
 //	cordwood dev | serve          -> process.go: settings -> broker.Config -> broker.Open -> Run until a signal
+//	         demo                 -> demo_*.go: three brokers on a network with switches, a load and a ledger of it
 //	         topic | group        -> client.go:  kadm requests to --brokers
 //	         cluster              -> cluster_read.go: a view of the cluster -> rules -> what to show, or to ask for
 //	         produce | consume    -> client.go:  a kgo client of --brokers
@@ -20,7 +21,9 @@
 //	C4  What a cluster command judges is a clusterView; its rules (health, safe to stop, plans, why a move is stuck) are
 //	    functions of it and ask nothing themselves.
 //
-// Goroutines: a server has one that waits for signals; progress has one that redraws its line. Both end with the command.
+// Goroutines: a server has one that waits for signals; progress has one that redraws its line; a demo has one for each
+// node, and two for its load. All end with the command, but for the demo's reader of standard input, which ends with the
+// process. Locks: ledger.mu, demoNetwork.mu; nothing waits under them.
 //
 // Not here: what a configuration key means (package broker), what a file's bytes mean (segment, protocol/record).
 package main

@@ -70,7 +70,7 @@ func TestWrongUsageExitsWith2AndSaysWhatIsRight(t *testing.T) {
 		"cluster reassign --file f --to 1", "cluster reassign --cancel --to 1", "cluster reassign --topics t --to x", "cluster reassign --topics t --replicas -1",
 		"cluster reassign --topics t --throttle fast", "cluster reassign --topics t --at-once 0", "cluster elect --all", "cluster elect --preferred --unclean --all",
 		"cluster elect --preferred", "cluster elect --preferred --all t", "cluster decommission", "cluster decommission 1,2",
-		"group", "group seek g", "group seek g --to nowhere", "log dump", "config check", "config explain a b", "serve x", "serve --override x",
+		"group", "group seek g", "group seek g --to nowhere", "log dump", "demo 4", "demo --rate 0", "config check", "config explain a b", "serve x", "serve --override x",
 		"serve --log-format xml", "serve --log-level loud", "version x",
 	} {
 		code, out, errs := command(t, "", strings.Fields(line)...)

@@ -46,7 +46,7 @@ func ground(t testing.TB) (*Ground, string, *observer.ObservedLogs) {
 	g := &Ground{MaxFrame: cfg.RequestMaxBytes, MaxFetch: cfg.FetchMaxBytes}
 	select {
 	case a := <-ready:
-		g.Addr = a.Listeners["PLAINTEXT"]
+		g.Addr, g.Internal = a.Listeners["PLAINTEXT"], a.Internal
 	case <-time.After(20 * time.Second):
 		t.Fatal("broker not ready")
 	}

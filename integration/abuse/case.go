@@ -35,7 +35,7 @@ func Cases(g *Ground) []Case {
 		cases []Case
 	}{
 		{'A', framing(g)}, {'B', headers(g)}, {'C', append(bodies(g), everyAPI()...)}, {'D', batches(g)}, {'E', compression(g)},
-		{'I', names(g)}, {'J', floods(g)},
+		{'H', brokers(g)}, {'I', names(g)}, {'J', append(floods(g), impossible()...)},
 	} {
 		for _, c := range s.cases {
 			c.Section = s.name

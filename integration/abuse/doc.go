@@ -7,7 +7,7 @@
 //	Cases(ground) -> play each one on a connection of its own -> nil, or how the outcome differs
 //
 // The sections are those of the list: A framing, B headers, C arrays, strings and varints, D record batches,
-// E compression, I names, J floods; O is what honest clients do, to compare with. They are played once each against a broker in this process (this package's
+// E compression, H between brokers, I names, J floods; O is what honest clients do, to compare with. They are played once each against a broker in this process (this package's
 // tests), and a thousand times against the real binary (integration/process), where it is measured what they leave.
 //
 // Invariants

@@ -18,8 +18,13 @@ import (
 // Ground is a running broker and the topics that the cases aim at.
 type Ground struct {
 	Addr     string
-	MaxFrame int // socket.request.max.bytes of the broker
-	MaxFetch int // fetch.max.bytes
+	Internal string // where the active controller listens, for section H
+	MaxFrame int    // socket.request.max.bytes of the broker
+	MaxFetch int    // fetch.max.bytes
+
+	// What Prepare finds out; section H needs nothing else of it.
+	ClusterID string
+	Victim    [16]byte // id of the topic
 }
 
 // topics of the ground, with what is special about them.
@@ -71,6 +76,11 @@ func (g *Ground) Prepare(ctx context.Context) error {
 			}
 		}
 	}
+	known, err := admin.Metadata(ctx, "victim")
+	if err != nil {
+		return err
+	}
+	g.ClusterID, g.Victim = known.Cluster, known.Topics["victim"].ID
 	return g.coordinate(ctx)
 }
 

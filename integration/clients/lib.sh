@@ -1,51 +1,87 @@
-# Sourced by the scripts beside it: one node of the system under test on loopback, and checks that count.
+# Sourced by the scripts beside it: one node or several of the system under test on loopback, and checks that count.
 #
 #   SCRIPT.sh [cordwood|kafka] [SECTION...]
 #
-# cordwood runs $CORDWOOD (default bin/cordwood) on a free port with an empty data directory; kafka runs Apache Kafka
-# itself, which must pass the same checks. $SHARED (default ../shared beside the checkout) has kafka.sh; $KAFKA_PEER
-# is where its jars are. $WORK keeps every output; it is removed after a run without a failure unless it was given.
+# cordwood runs $CORDWOOD (default bin/cordwood) on free ports with empty data directories; kafka runs Apache Kafka
+# itself, which must pass the same checks. $SHARED (default ../shared beside the checkout) has kafka.sh, which says where
+# Kafka's jars are. $WORK keeps every output; it is removed after a run without a failure unless it was given.
 set -uo pipefail
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd); root=$(cd "$clients/../.." && pwd)
 SHARED=${SHARED:-$root/../shared}; kafka=$SHARED/peers/kafka/kafka.sh
-export KAFKA_PEER=${KAFKA_PEER:-/var/tmp/kafka-peer}
 CORDWOOD=${CORDWOOD:-$root/bin/cordwood}
 system=${1:-cordwood}; [ $# -gt 0 ] && shift
 keep=${WORK:-}; WORK=${WORK:-$(mktemp -d)}; mkdir -p "$WORK"
-jars=$KAFKA_PEER
-node=0; checks=0; failures=0; at=""; out=$WORK/none
+nodes=(); checks=0; failures=0; at=""; out=$WORK/none
 
 case $system in cordwood|kafka) ;; *) echo "usage: $0 [cordwood|kafka] [SECTION...]" >&2; exit 2 ;; esac
 
-# start_node [KEY=VALUE...]: sets bootstrap and data
-start_node() {
+# start_node [KEY=VALUE...]: one node; sets bootstrap, and data to its directory
+start_node() { start_cluster 1 "$@"; data=${dirs[1]}; }
+
+# start_cluster N [KEY=VALUE...]: nodes 1 to N, broker and controller each; sets addrs and dirs by node, bootstrap to addrs[1]
+start_cluster() {
+  local n=$1 port=${PORT:-29392} i; shift
   if [ "$system" = kafka ]; then
-    "$kafka" classpath >/dev/null || exit
-    local port=${PORT:-29392}
-    mkdir -p "$WORK/peer"; ln -sfn "$jars/lib" "$WORK/peer/lib"; export KAFKA_PEER=$WORK/peer
-    "$kafka" start -p "$port" -m "${HEAP:-512m}" "$@" || exit
-    bootstrap=127.0.0.1:$port; data=$WORK/peer/node-1/data
+    local jars; jars=$("$kafka" classpath) || exit
+    mkdir -p "$WORK/peer"; ln -sfn "${jars%/\*}" "$WORK/peer/lib"; export KAFKA_PEER=$WORK/peer
+    "$kafka" start -n "$n" -p "$port" -m "${HEAP:-512m}" "$@" || exit
+    for i in $(seq 1 "$n"); do addrs[i]=127.0.0.1:$((port + i - 1)); dirs[i]=$WORK/peer/node-$i/data; nodes[i]=kafka; done
+    bootstrap=${addrs[1]}
     return
   fi
-  data=$WORK/data
-  local arguments=() kv
-  for kv in node.id=1 listeners=PLAINTEXT://127.0.0.1:0 cordwood.http.listener=none group.initial.rebalance.delay.ms=0 "$@"; do arguments+=(--override "$kv"); done
-  "$CORDWOOD" serve --data-dir "$data" --port-file "$WORK/ports" "${arguments[@]}" >>"$WORK/cordwood.log" 2>&1 &
-  node=$!
-  for _ in $(seq 1 300); do
-    [ -s "$WORK/ports" ] && break
-    kill -0 $node 2>/dev/null || { echo "the broker ended:" >&2; tail -5 "$WORK/cordwood.log" >&2; exit 1; }
-    sleep 0.1
+  settings=(cordwood.http.listener=none group.initial.rebalance.delay.ms=0)
+  if [ "$n" -gt 1 ]; then  # they must know each other's ports before they have them
+    until port=$((20000 + RANDOM % 10000)) && ! taken "$port" $((2 * n)); do :; done
+    local voters; voters=$(for i in $(seq 1 "$n"); do echo "$i@127.0.0.1:$((port + n + i - 1))"; done | paste -sd,)
+    settings+=("controller.quorum.voters=$voters" default.replication.factor=3 min.insync.replicas=2)
+  fi
+  settings+=("$@")
+  for i in $(seq 1 "$n"); do
+    dirs[i]=$WORK/data-$i; listen[i]=PLAINTEXT://127.0.0.1:0
+    [ "$n" = 1 ] || listen[i]=PLAINTEXT://127.0.0.1:$((port + i - 1)),CONTROLLER://127.0.0.1:$((port + n + i - 1))
+    spawn "$i"
   done
-  bootstrap=$(grep -oE '127\.0\.0\.1:[0-9]+' "$WORK/ports" | head -1)
-  [ -n "$bootstrap" ] || { echo "the broker did not serve within 30 s" >&2; exit 1; }
+  for i in $(seq 1 "$n"); do serving "$i"; done
+  bootstrap=${addrs[1]}
 }
 
-stop_node() {
-  if [ "$system" = kafka ]; then "$kafka" stop; return; fi
-  [ "$node" = 0 ] && return
-  kill "$node" && wait "$node"; local rc=$?
-  node=0; return $rc
+taken() { local p; for p in $(seq "$1" $(($1 + $2 - 1))); do (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null && return 0; done; return 1; }
+
+spawn() {  # NODE: starts its process
+  local arguments=() kv
+  for kv in node.id="$1" listeners="${listen[$1]}" "${settings[@]}"; do arguments+=(--override "$kv"); done
+  rm -f "$WORK/ports-$1"
+  "$CORDWOOD" serve --data-dir "${dirs[$1]}" --port-file "$WORK/ports-$1" "${arguments[@]}" >>"$WORK/cordwood-$1.log" 2>&1 &
+  nodes[$1]=$!
+}
+
+serving() {  # NODE: waits until it serves
+  for _ in $(seq 1 300); do
+    [ -s "$WORK/ports-$1" ] && break
+    kill -0 "${nodes[$1]}" 2>/dev/null || { echo "broker $1 ended:" >&2; tail -5 "$WORK/cordwood-$1.log" >&2; exit 1; }
+    sleep 0.1
+  done
+  addrs[$1]=$(grep -oE '"PLAINTEXT":"127\.0\.0\.1:[0-9]+' "$WORK/ports-$1" | grep -oE '127.*')
+  [ -n "${addrs[$1]}" ] || { echo "broker $1 did not serve within 30 s" >&2; exit 1; }
+}
+
+# node NODE start|stop|kill: one node of a cluster; stop waits
+node() {
+  if [ "$system" = kafka ]; then env -u JDK_JAVA_OPTIONS "$kafka" node "$1" "$2"; return; fi
+  case $2 in
+    start) spawn "$1"; serving "$1" ;;
+    stop) kill "${nodes[$1]}" && wait "${nodes[$1]}" ;;
+    kill) kill -9 "${nodes[$1]}" && wait "${nodes[$1]}" 2>/dev/null ;;
+  esac
+}
+
+stop_node() {  # all of them, cleanly
+  [ ${#nodes[@]} -gt 0 ] || return 0
+  if [ "$system" = kafka ]; then nodes=(); "$kafka" stop; return; fi
+  local rc=0 pid
+  for pid in "${nodes[@]}"; do kill "$pid" 2>/dev/null; done
+  for pid in "${nodes[@]}"; do wait "$pid" || rc=$?; done
+  nodes=(); return $rc
 }
 
 finish() {
@@ -62,7 +98,7 @@ run() {
   at=$1; shift
   out=$WORK/$(printf '%03d' "$checks")-${at//[^a-zA-Z0-9]/-}.txt
   timeout "${LIMIT:-120}" "$@" >"$out.all" 2>&1; status=$?
-  grep -avE '^NOTE: Picked up|^Picked up' "$out.all" >"$out"; rm -f "$out.all"
+  grep -avE '^NOTE: Picked up|^Picked up|WARN .*Connection to node .* could not be established' "$out.all" >"$out"; rm -f "$out.all"
   return 0
 }
 

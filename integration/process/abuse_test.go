@@ -21,7 +21,7 @@ var (
 	times = flag.Int("times", 100, "how often each bad input is played (make abuse: 1000)")
 	p99   = flag.Bool("p99", false, "measure what bad inputs do to the latency of others")
 
-	abuseSections = flag.String("sections", "ABCDEIJ", "which sections of the bad inputs are played")
+	abuseSections = flag.String("sections", "ABCDEHIJ", "which sections of the bad inputs are played")
 )
 
 // fortress is a node with the limits that the cases know.
@@ -32,7 +32,7 @@ func fortress(t *testing.T, args ...string) (*Node, *abuse.Ground) {
 		"--override", "offsets.topic.num.partitions=5", "--override", "cordwood.pprof.enable=true",
 	}, args...)...)
 	n.Start()
-	g := &abuse.Ground{Addr: n.Addr, MaxFrame: 8 << 20, MaxFetch: 1 << 20}
+	g := &abuse.Ground{Addr: n.Addr, Internal: n.Internal, MaxFrame: 8 << 20, MaxFetch: 1 << 20}
 	if err := g.Prepare(Context(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}

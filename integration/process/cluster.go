@@ -17,6 +17,8 @@ import (
 type Cluster struct {
 	t     testing.TB
 	Nodes []*Node // node i has the id i+1
+
+	controllers []string // addresses of their controller listeners
 }
 
 // NewCluster prepares a cluster of n nodes; args are further arguments of serve.
@@ -25,6 +27,7 @@ func NewCluster(t testing.TB, n int, args ...string) *Cluster {
 	c, dir := &Cluster{t: t}, t.TempDir()
 	addrs := freeAddrs(t, 2*n)
 	var voters []string
+	c.controllers = addrs[:n]
 	for i := range n {
 		voters = append(voters, fmt.Sprintf("%d@%s", i+1, addrs[i]))
 	}

@@ -22,15 +22,16 @@ import (
 
 // Node is one broker process.
 type Node struct {
-	t       testing.TB
-	Dir     string // data directory
-	work    string // port file, log
-	args    []string
-	cmd     *exec.Cmd
-	exited  chan struct{}
-	exitErr error
-	Addr    string // of the client listener
-	HTTP    string
+	t        testing.TB
+	Dir      string // data directory
+	work     string // port file, log
+	args     []string
+	cmd      *exec.Cmd
+	exited   chan struct{}
+	exitErr  error
+	Addr     string // of the client listener
+	Internal string // of the internal one
+	HTTP     string
 }
 
 var build = sync.OnceValues(func() (string, error) {
@@ -116,12 +117,13 @@ func (n *Node) TryStart(wait time.Duration) error {
 func (n *Node) readPorts(b []byte) error {
 	var p struct {
 		Listeners map[string]string `json:"listeners"`
+		Internal  string            `json:"internal"`
 		HTTP      string            `json:"http"`
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return err
 	}
-	n.Addr, n.HTTP = p.Listeners["PLAINTEXT"], p.HTTP
+	n.Addr, n.Internal, n.HTTP = p.Listeners["PLAINTEXT"], p.Internal, p.HTTP
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 func main() {
 	g := &abuse.Ground{}
 	flag.StringVar(&g.Addr, "addr", "127.0.0.1:9092", "the broker")
+	flag.StringVar(&g.Internal, "internal", "", "the active controller, for section H")
 	flag.IntVar(&g.MaxFrame, "max-frame", 100<<20, "its socket.request.max.bytes")
 	flag.IntVar(&g.MaxFetch, "max-fetch", 55<<20, "its fetch.max.bytes")
 	sections := flag.String("sections", "ABCDEIJ", "what to play")
