@@ -40,6 +40,9 @@ func (b *Broker) listen() error {
 	for _, cfg := range b.cfg.Listeners {
 		rateOf := b.connectionRate
 		bound := &boundListener{cfg: cfg, b: b, kind: cfg.Kind}
+		if bound.servesBrokers() {
+			bound.kind |= protocol.Replicas
+		}
 		maxConnections, perIP, rate := b.cfg.MaxConnections, b.cfg.MaxPerIP, float64(b.cfg.ConnectionRate)
 		if bound.internal() {
 			maxConnections, perIP, rate, rateOf = 0, 0, 0, nil // the brokers' own connections are never refused

@@ -110,7 +110,7 @@ func (s *session) start(body []byte, size int) error {
 	switch s.header.Key {
 	case keyFetch:
 		return s.startFetch(body)
-	case int16(protocol.RaftStream), int16(protocol.FetchMetadata), int16(protocol.Hello), int16(protocol.PeerLost):
+	case int16(protocol.RaftStream), int16(protocol.FetchMetadata), int16(protocol.SegmentStream), int16(protocol.Hello), int16(protocol.PeerLost):
 		return s.startOwn(body)
 	default:
 		return s.startPlain(body)

@@ -46,6 +46,8 @@ type Config struct {
 	FetchBytes         int           // replica.fetch.max.bytes, of one partition
 	FetchResponseBytes int           // replica.fetch.response.max.bytes
 	FetchBackoff       time.Duration // replica.fetch.backoff.ms: the longest pause after an error; they grow up to it
+	StreamBytes        int           // of sealed segments asked for at once by a replica that is far behind; negative: never
+	StreamSync         int           // bytes of them that are appended between two syncs
 	LeaderThrottle     int64         // leader.replication.throttled.rate where no dynamic config says otherwise; 0 or 2^63-1: no limit
 	FollowerThrottle   int64         // follower.replication.throttled.rate, as LeaderThrottle
 
@@ -87,6 +89,8 @@ func (c Config) Defaulted() Config {
 	orInt(&c.FetchBytes, 1<<20)
 	orInt(&c.FetchResponseBytes, 10<<20)
 	orDuration(&c.FetchBackoff, time.Second)
+	orInt(&c.StreamBytes, 4<<20)
+	orInt(&c.StreamSync, 64<<20)
 	return c
 }
 

@@ -30,6 +30,7 @@ type Set struct {
 	plain *settings // of topics without overrides
 
 	fetchers  *fetchers
+	streams   *streams
 	alterer   *alterer
 	throttles throttles
 	counters  replication
@@ -63,7 +64,7 @@ func Open(cfg Config) (*Set, error) {
 		table: newTable(), image: metadata.Empty(), purging: make(chan *Partition, 1024),
 		turn: make(chan struct{}, 1)}
 	s.applied.Store(s.image)
-	s.fetchers, s.alterer = newFetchers(s), newAlterer(s)
+	s.fetchers, s.streams, s.alterer = newFetchers(s), newStreams(s), newAlterer(s)
 	s.plain = s.settings(cfg.Defaults)
 	s.throttles.configure(s.image, &s.cfg)
 	for _, path := range cfg.Dirs {
@@ -312,6 +313,7 @@ func (s *Set) Run(ctx context.Context) error {
 	wg.Go(func() { s.alterer.run(ctx) })
 	wg.Go(func() { s.tick(ctx) })
 	wg.Go(func() { s.fetchers.run(ctx) })
+	wg.Go(func() { s.streams.run(ctx) })
 	wg.Wait()
 	for _, d := range s.dirs {
 		d.flusher.stop()

@@ -24,16 +24,19 @@ type ReplicationStats struct {
 	Damaged             int64 // answers with a batch that fails its checks; never appended
 	Truncations         int64 // because of another history
 	Halted              int64 // replicas stopped because their leader lacks committed records
+	Streams             int64 // replicas that take sealed segments now
+	StreamBytes         int64 // of sealed segments, appended
 }
 
 // replication is ReplicationStats while it is counted.
 type replication struct {
-	expansions, shrinks, fetchErrors, partitionErrors, damaged, truncations, halted atomic.Int64
+	expansions, shrinks, fetchErrors, partitionErrors, damaged, truncations, halted, streams, streamBytes atomic.Int64
 }
 
 func (r *replication) stats() ReplicationStats {
 	return ReplicationStats{Expansions: r.expansions.Load(), Shrinks: r.shrinks.Load(), FetchErrors: r.fetchErrors.Load(),
-		PartitionErrors: r.partitionErrors.Load(), Damaged: r.damaged.Load(), Truncations: r.truncations.Load(), Halted: r.halted.Load()}
+		PartitionErrors: r.partitionErrors.Load(), Damaged: r.damaged.Load(), Truncations: r.truncations.Load(), Halted: r.halted.Load(),
+		Streams: r.streams.Load(), StreamBytes: r.streamBytes.Load()}
 }
 
 // SyncBounds are the upper bounds of SyncBuckets and JournalBuckets; the last bucket has none.
