@@ -54,6 +54,7 @@ type streamReply struct {
 	s      *session
 	header protocol.Header
 	q      streamRequest
+	p      *partition.Partition
 	read   partition.RangeResult
 }
 
@@ -79,12 +80,12 @@ func (r *streamReply) Ready(time.Time) bool {
 		r.read.Err = kerr.InconsistentClusterID
 		return true
 	}
-	p := b.partitions.ByID(q.Topic, q.Index)
-	if p == nil {
+	r.p = b.partitions.ByID(q.Topic, q.Index)
+	if r.p == nil {
 		r.read.Err = b.whyNoPartition(nil, q.Topic, q.Index, true)
 		return true
 	}
-	p.ReadRange(partition.RangeRead{Replica: q.NodeID, BrokerEpoch: q.BrokerEpoch, RangeRequest: partition.RangeRequest{
+	r.p.ReadRange(partition.RangeRead{Replica: q.NodeID, BrokerEpoch: q.BrokerEpoch, RangeRequest: partition.RangeRequest{
 		LeaderEpoch: q.LeaderEpoch, Offset: q.Offset, Until: q.Until, LastEpoch: q.LastEpoch, MaxBytes: int(q.MaxBytes)}}, &r.read)
 	return true
 }
@@ -101,7 +102,11 @@ func (r *streamReply) Write(o *listener.Out) error {
 	if n == 0 {
 		return nil
 	}
-	return o.Send(&r.read.Slice)
+	err = o.Send(&r.read.Slice)
+	if err != nil {
+		r.p.SendFailed(r.q.Offset, err)
+	}
+	return err
 }
 
 // decodeStream takes an answer apart. Records alias raw.

@@ -35,6 +35,7 @@ type Config struct {
 	CheckpointInterval    time.Duration // between checkpoints of recovery points and log starts
 	RetentionInterval     time.Duration // between retention passes
 	ScrubInterval         time.Duration // in which every sealed segment is read once (R16); negative: never
+	MendInterval          time.Duration // between tries to mend damaged ranges from other replicas
 	ProducerInterval      time.Duration // between passes that forget idle producers
 	InitialDelay          time.Duration // before the first retention pass
 	ProducerExpiry        time.Duration // a producer idle for that long is forgotten
@@ -80,6 +81,7 @@ func (c Config) Defaulted() Config {
 	orDuration(&c.CheckpointInterval, time.Minute)
 	orDuration(&c.RetentionInterval, 5*time.Minute)
 	orDuration(&c.ScrubInterval, 7*24*time.Hour)
+	orDuration(&c.MendInterval, 30*time.Second)
 	orDuration(&c.ProducerInterval, 10*time.Minute)
 	orDuration(&c.InitialDelay, 30*time.Second)
 	orDuration(&c.ProducerExpiry, 24*time.Hour)

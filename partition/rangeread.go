@@ -67,7 +67,7 @@ func (p *Partition) ReadRange(r RangeRead, out *RangeResult) {
 	var refused error
 	if after := p.standing.Load(); after.role != st.role || after.epoch != st.epoch {
 		refused = kerr.NotLeaderForPartition
-	} else if e := p.readFailed(err); e != nil {
+	} else if e := p.readFailed(r.Offset, err); e != nil {
 		refused = e
 	}
 	if refused != nil {
