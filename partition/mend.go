@@ -59,7 +59,7 @@ func (m *mender) log(ctx context.Context, p *Partition, st *standing) {
 		}
 		var why error
 		for _, from := range p.intact(st) {
-			if why = m.rng(ctx, p, st, from, &f); why == nil || ctx.Err() != nil {
+			if why = m.mend(ctx, p, st, from, &f); why == nil || ctx.Err() != nil {
 				break
 			}
 		}
@@ -87,8 +87,8 @@ func (p *Partition) intact(st *standing) (from []metadata.NodeID) {
 	return from
 }
 
-// rng mends one range from one replica. f is what is left of it.
-func (m *mender) rng(ctx context.Context, p *Partition, st *standing, from metadata.NodeID, f *segment.Fault) error {
+// mend mends one range from one replica. f is what is left of it.
+func (m *mender) mend(ctx context.Context, p *Partition, st *standing, from metadata.NodeID, f *segment.Fault) error {
 	whole, bytes := *f, 0
 	for f.From < f.To {
 		a, err := m.set.cfg.Link.ReadRange(ctx, from, &RangeRequest{PartitionID: PartitionID{p.topic.id, p.index},
