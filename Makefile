@@ -12,7 +12,7 @@ CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 # metrics and health need no HTTP/2
 BUILD = CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
-.PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools cluster-tools million suites ci clean
+.PHONY: build test race lint fuzz mutants process abuse kill reassign powercut bench kcat tools cluster-tools million suites ci clean
 
 build:
 	$(BUILD) -o bin/cordwood ./cmd/broker
@@ -49,6 +49,10 @@ abuse:
 # ROUNDS kill -9 under load: nothing acknowledged is lost or doubled
 kill:
 	go test -tags process ./integration/process -run Kills -kills $(ROUNDS) -v -timeout 30m
+
+# a partition of 2 GiB is moved to other nodes and back under load: throttled, undone, through kills (16 GB of disk, five minutes)
+reassign:
+	go test -tags process ./integration/process -run MovedUnderLoad -moved 2048 -slow 40 -v -timeout 30m
 
 # ROUNDS power cuts under load, on a mounted file system that forgets what was not synced (root, /dev/fuse)
 powercut:

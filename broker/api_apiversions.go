@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"cordwood/broker/peer"
 	"cordwood/protocol"
 )
 
@@ -13,7 +14,11 @@ import (
 func (b *Broker) apiVersions(_ context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.ApiVersionsRequest)
 	img := b.image()
-	resp := protocol.NewApiVersionsResponse(q.Version, r.s.l.kind, img.Features(), img.FeaturesEpoch())
+	kind := r.s.l.kind
+	if q.ClientSoftwareName != peer.SoftwareName {
+		kind &^= protocol.Replicas // no client needs to know
+	}
+	resp := protocol.NewApiVersionsResponse(q.Version, kind, img.Features(), img.FeaturesEpoch())
 	if q.Version >= 3 && !(protocol.ValidSoftwareName(q.ClientSoftwareName) && protocol.ValidSoftwareName(q.ClientSoftwareVersion)) {
 		resp.ErrorCode = kerr.InvalidRequest.Code // trap 1
 		return resp, nil

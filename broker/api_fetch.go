@@ -356,6 +356,7 @@ func (r *fetchReply) Write(o *listener.Out) error {
 		o.Append(r.encoder.Bytes[from:at])
 		from = at
 		if err := o.Send(&f.read.Slice); err != nil {
+			f.p.SendFailed(f.ask.Offset, err)
 			return err
 		}
 		if !r.follower {

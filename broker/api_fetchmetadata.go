@@ -19,6 +19,7 @@ import (
 //	20000 RaftStream     {1: cluster id, 2: node id}  -> {1: code}, then the connection is raft's
 //	20001 FetchMetadata  {1: cluster id, 2: node id, 3: broker epoch, 4: from index, 5: max wait ms}
 //	                     -> {1: code, 2: index, 3: [{1: index, 2: changes}], 4: image}
+//	20002 SegmentStream  api_segmentstream.go
 //	20003 Hello          controller.Hello both ways: who is there before there is a quorum
 //	20004 PeerLost       {1: cluster id, 2: node id, 3: id of the broker to which it lost a connection} -> {1: code}
 //	20005 LogEnds        {1: cluster id, 2: node id, 3: broker epoch, 4: [{1: topic id, 2: index, 3: leader epoch, 4: last epoch,
@@ -97,7 +98,7 @@ func (r *ownReply) Write(o *listener.Out) error {
 		return err
 	}
 	buf := o.Buf()
-	*buf = protocol.AppendOwnResponse(*buf, &r.header, body)
+	*buf = protocol.AppendOwnResponse(*buf, &r.header, body, 0)
 	return nil
 }
 
@@ -125,6 +126,8 @@ func (s *session) startOwn(body []byte) error {
 		if refused == nil {
 			s.c.TakeOver(s.b.raftStream)
 		}
+	case protocol.SegmentStream:
+		return s.startSegmentStream(body)
 	case protocol.Hello:
 		body = append([]byte(nil), body...)
 		r.serve = func(context.Context) (any, error) { return s.b.helloed(body) }

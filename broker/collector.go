@@ -15,9 +15,10 @@ import (
 
 // collector turns the plain counters of the rooms into Prometheus metrics on each scrape.
 type collector struct {
-	b       *Broker
-	process prometheus.Collector
-	runtime prometheus.Collector
+	b        *Broker
+	process  prometheus.Collector
+	runtime  prometheus.Collector
+	replicas replicaMetrics
 
 	build, ready, connections, accepted, closed, refused        *prometheus.Desc
 	requests, requestBytes, latency                             *prometheus.Desc
@@ -34,9 +35,10 @@ func newCollector(b *Broker) *collector {
 		return prometheus.NewDesc("cordwood_"+name, help, labels, nil)
 	}
 	return &collector{
-		b:       b,
-		process: collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		runtime: collectors.NewGoCollector(),
+		b:        b,
+		process:  collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		runtime:  collectors.NewGoCollector(),
+		replicas: newReplicaMetrics(d),
 
 		build:       d("build_info", "Version of this binary.", "version", "go"),
 		ready:       d("ready", "1 when this broker is registered, unfenced and serving."),
@@ -90,7 +92,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.collectRequests(ch)
 	c.collectListeners(ch)
 	c.collectCluster(ch)
-	c.collectLogs(ch)
+	stats := c.b.partitions.Stats()
+	c.collectLogs(ch, &stats)
+	c.replicas.collect(ch, &stats)
 }
 
 func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
@@ -188,8 +192,7 @@ func (c *collector) collectListeners(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (c *collector) collectLogs(ch chan<- prometheus.Metric) {
-	s := c.b.partitions.Stats()
+func (c *collector) collectLogs(ch chan<- prometheus.Metric, s *partition.Stats) {
 	gauge(ch, c.partitions, float64(s.Partitions))
 	gauge(ch, c.leaders, float64(s.Leaders))
 	gauge(ch, c.openFiles, float64(s.OpenFiles))

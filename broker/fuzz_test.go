@@ -68,3 +68,28 @@ func FuzzConfiguration(f *testing.F) {
 		}
 	})
 }
+
+// What another replica asks for, and what the leader answers: refused or whole, never more than came.
+func FuzzSegmentStream(f *testing.F) {
+	q, err := cbor.Marshal(streamRequest{ClusterID: "c", NodeID: 1, BrokerEpoch: 2, Topic: metadata.TopicID{3}, Index: 4, LeaderEpoch: 5, Offset: 6, Until: -1, LastEpoch: 7, MaxBytes: 8})
+	if err != nil {
+		f.Fatal(err)
+	}
+	r, err := cbor.Marshal(streamResponse{HighWatermark: 9, Sum: 1, Bytes: 3})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(q)
+	f.Add(append(r, "abc"...))
+	f.Add([]byte{0xbf, 0xff})
+	f.Add([]byte{0xa1, 0x06, 0x3b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var q streamRequest
+		if ownDecoder.Unmarshal(body, &q) == nil && len(q.ClusterID) > len(body) {
+			t.Error("more than there was")
+		}
+		if a, err := decodeStream(body); err == nil && (len(a.Records) >= len(body) || a.Delay < 0) {
+			t.Errorf("%d bytes of records in %d, delay %s", len(a.Records), len(body), a.Delay)
+		}
+	})
+}

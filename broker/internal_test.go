@@ -87,7 +87,7 @@ func TestMetadataFeedLeadsToTheBrokersOwnImage(t *testing.T) {
 
 func TestInternalKeysAreNotServedToClients(t *testing.T) {
 	n := startNode(t, t.TempDir())
-	for _, key := range []protocol.Key{protocol.RaftStream, protocol.FetchMetadata, protocol.Hello, protocol.PeerLost, protocol.LogEnds, protocol.StoodDown} {
+	for _, key := range []protocol.Key{protocol.RaftStream, protocol.FetchMetadata, protocol.SegmentStream, protocol.Hello, protocol.PeerLost, protocol.LogEnds, protocol.StoodDown} {
 		r := n.raw(t)
 		if _, err := r.c.Write(protocol.AppendOwnRequest(nil, key, 1, []byte{0xa0})); err != nil {
 			t.Fatal(err)

@@ -44,6 +44,9 @@ func (b *Broker) listen() error {
 	for _, cfg := range b.cfg.Listeners {
 		rateOf := b.connectionRate
 		bound := &boundListener{cfg: cfg, b: b, kind: cfg.Kind}
+		if bound.servesBrokers() {
+			bound.kind |= protocol.Replicas
+		}
 		maxConnections, perIP, rate := b.cfg.MaxConnections, b.cfg.MaxPerIP, float64(b.cfg.ConnectionRate)
 		reserve := 0
 		if bound.internal() { // the brokers' own connections are never refused, nor starved by clients (bad input 145)

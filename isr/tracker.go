@@ -111,6 +111,17 @@ func (t *Tracker) Appended(end, durableEnd int64, now time.Time) Effects {
 	return Effects{HighWatermark: t.hw}
 }
 
+// Judge says what Fetched would, and records nothing: for what a follower reads beside its fetches.
+func (t *Tracker) Judge(f Fetch) error {
+	if _, err := t.judge(&f); err != nil {
+		return err
+	}
+	if d := t.diverges(&f); d != nil {
+		return d
+	}
+	return nil
+}
+
 // Fetched judges a follower's fetch by R3.2 to R3.7. An error means that nothing was recorded: kerr codes, or
 // *Diverging.
 func (t *Tracker) Fetched(f Fetch, now time.Time) (Effects, error) {

@@ -37,6 +37,8 @@ type cluster struct {
 	news     chan struct{}               // closed and replaced with every commit
 	maxDelay time.Duration
 	lives    byte
+	tune     func(*Config) // of every life
+	damage   func(*Range)  // of every range on its way
 }
 
 // node is one life of a broker.
@@ -52,15 +54,19 @@ type node struct {
 	// guarded by cluster.mu
 	dead     bool
 	fetches  int
+	ranges   int // that this node asked for
 	applied  uint64
 	sessions map[[2]int]map[PartitionID]FetchPosition // by follower and lane
 }
 
 const controllerNode metadata.NodeID = 0
 
-func newCluster(t *testing.T, seed uint64, nodes int) *cluster {
+func newCluster(t *testing.T, seed uint64, nodes int, tune ...func(*Config)) *cluster {
 	c := &cluster{t: t, r: rand.New(rand.NewPCG(seed, 7)), img: metadata.Empty(), sessions: decide.NewSessions(3 * time.Second),
 		nodes: map[metadata.NodeID]*node{}, cut: map[[2]metadata.NodeID]bool{}, news: make(chan struct{}), maxDelay: 2 * time.Millisecond}
+	for _, f := range tune {
+		c.tune = f
+	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	t.Cleanup(c.end) // a bubble waits for its goroutines
 	c.commit([]metadata.Change{metadata.ClusterCreated{ClusterID: "cluster"}})
@@ -165,6 +171,9 @@ func (c *cluster) start(id metadata.NodeID, mem *vfs.Mem) {
 	cfg := Config{Self: id, Dirs: []string{"/data"}, FS: mem, MaxLag: 2 * time.Second, FetchWait: 300 * time.Millisecond}
 	n := &node{c: c, id: id, mem: mem, sessions: map[[2]int]map[PartitionID]FetchPosition{}}
 	cfg.Link = n
+	if c.tune != nil {
+		c.tune(&cfg)
+	}
 	set, err := Open(cfg)
 	if err != nil {
 		c.t.Fatal(err)
@@ -379,6 +388,38 @@ func (n *node) serveOne(from *node, id PartitionID, pos FetchPosition, woken cha
 		return nil, w
 	}
 	return a, nil
+}
+
+func (n *node) ReadRange(ctx context.Context, from metadata.NodeID, r *RangeRequest) (*Range, error) {
+	if err := n.cross(ctx, from); err != nil {
+		return nil, err
+	}
+	n.c.mu.Lock()
+	n.ranges++
+	l, damage := n.c.nodes[from], n.c.damage
+	dead := l.dead
+	n.c.mu.Unlock()
+	if dead {
+		return nil, errNetwork
+	}
+	p := l.set.ByID(r.Topic, r.Index)
+	if p == nil {
+		return &Range{Err: kerr.UnknownTopicID}, nil
+	}
+	var out RangeResult
+	p.ReadRange(RangeRead{Replica: n.id, BrokerEpoch: n.epoch, RangeRequest: *r}, &out)
+	defer out.Slice.Release()
+	a := &Range{Err: out.Err, HighWatermark: out.HighWatermark, LogStart: out.LogStart, Delay: out.Delay, Sum: out.Sum,
+		Records: make([]byte, out.Slice.Len())}
+	if len(a.Records) > 0 {
+		if _, err := out.Slice.ReadAt(a.Records, 0); err != nil {
+			return nil, err
+		}
+	}
+	if damage != nil {
+		damage(a)
+	}
+	return a, n.cross(ctx, from)
 }
 
 func (n *node) AlterPartition(ctx context.Context, changes []Alteration) ([]Altered, error) {

@@ -35,6 +35,7 @@ type Config struct {
 	CheckpointInterval    time.Duration // between checkpoints of recovery points and log starts
 	RetentionInterval     time.Duration // between retention passes
 	ScrubInterval         time.Duration // in which every sealed segment is read once (R16); negative: never
+	MendInterval          time.Duration // between tries to mend damaged ranges from other replicas
 	ProducerInterval      time.Duration // between passes that forget idle producers
 	InitialDelay          time.Duration // before the first retention pass
 	ProducerExpiry        time.Duration // a producer idle for that long is forgotten
@@ -46,6 +47,8 @@ type Config struct {
 	FetchBytes         int           // replica.fetch.max.bytes, of one partition
 	FetchResponseBytes int           // replica.fetch.response.max.bytes
 	FetchBackoff       time.Duration // replica.fetch.backoff.ms: the longest pause after an error; they grow up to it
+	StreamBytes        int           // of sealed segments asked for at once by a replica that is far behind; negative: never
+	StreamSync         int           // bytes of them that are appended between two syncs
 	LeaderThrottle     int64         // leader.replication.throttled.rate where no dynamic config says otherwise; 2^63-1: no limit
 	FollowerThrottle   int64         // follower.replication.throttled.rate, as LeaderThrottle
 
@@ -78,6 +81,7 @@ func (c Config) Defaulted() Config {
 	orDuration(&c.CheckpointInterval, time.Minute)
 	orDuration(&c.RetentionInterval, 5*time.Minute)
 	orDuration(&c.ScrubInterval, 7*24*time.Hour)
+	orDuration(&c.MendInterval, 30*time.Second)
 	orDuration(&c.ProducerInterval, 10*time.Minute)
 	orDuration(&c.InitialDelay, 30*time.Second)
 	orDuration(&c.ProducerExpiry, 24*time.Hour)
@@ -87,6 +91,8 @@ func (c Config) Defaulted() Config {
 	orInt(&c.FetchBytes, 1<<20)
 	orInt(&c.FetchResponseBytes, 10<<20)
 	orDuration(&c.FetchBackoff, time.Second)
+	orInt(&c.StreamBytes, 4<<20)
+	orInt(&c.StreamSync, 64<<20)
 	return c
 }
 

@@ -33,6 +33,8 @@ type directory struct {
 	journal     *segment.Journal
 	flusher     *flusher
 
+	suspects chan suspect // to the scrub: could not be read
+
 	failed   atomic.Pointer[error] // not nil: offline for good
 	counters counters
 

@@ -14,6 +14,9 @@
 //	   ▲                     answers ◀════════════════════════    nothing new: AwaitTail ◀── wake ◀── Append, wake
 //	   │ sync together ◀── appendFetched │ truncate │ startOver        │ Effects.Propose
 //	   └─ the next fetch is the acknowledgement                        ▼ alterer ─▶ Link.AlterPartition ─▶ adopt │ roll back
+//	   ▼ far behind                                                 leader's, or any replica's, broker
+//	streamer: log end ─▶ Link.ReadRange ════════════════════▶ ReadRange: mu{ Tracker.Judge │ committed? } ─▶ Slice
+//	mender: damaged range ─▶ Link.ReadRange ════════════════════▶    ▲ sealed segments │ below the high watermark
 //
 // A Partition is one hosted replica, a Set all of them on this broker. What readers need is published: the
 // standing (role, leader epoch, log) behind one pointer that is replaced when any of it changes, and the high
@@ -40,7 +43,7 @@
 //	P10 A journal starts over only when every log that may have entries in it has taken them over: a directory with
 //	    a log that cannot be opened, and entries that nobody took, stays offline.
 //	P11 The scrub reads every sealed segment once in ScrubInterval, never faster than that needs or a disk under load can
-//	    bear; what it finds concerns that range of that log only (R16).
+//	    bear, but for one that could not be read: that comes next. What it finds concerns that range of that log only (R16).
 //	P12 A follower appends only what answers a fetch from its present log end in its present leader epoch, whole batches
 //	    with good CRCs, contiguous, of epochs that do not fall and are not above the fetch's (R4, Z17, Z18).
 //	P13 A log is truncated only because a leader's answer diverges, never for a role or a high watermark (Z1, Z31); on disk
@@ -49,6 +52,10 @@
 //	    is published before the roles it gives (Z9).
 //	P15 A fetch says Durable only when everything below its offset is on disk; in durable mode it waits for that (Z37).
 //	P16 A proposal for the ISR is sent as it was made, until it is answered; only a certain refusal rolls it back (Z12).
+//	P17 A stream of sealed segments appends under P12 and moves no position that the leader counts: only a fetch does. Replica and
+//	    epoch being the same, it is either fetched for or streamed.
+//	P18 A damaged range is mended only with committed batches, whole and checked to the last byte, of a replica in the same leader
+//	    epoch; until then it answers CORRUPT_MESSAGE (R16).
 //
 // # The session of a fetcher
 //
@@ -59,9 +66,9 @@
 //
 // # Goroutines
 //
-// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one scrub, one probe and one fetcher per leader, and
-// for all directories one upkeep, one watchdog, one sender of ISR changes and one that lets the trackers see time pass, and
-// returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
+// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one scrub, one probe, one fetcher per leader and,
+// while replicas are far behind it, one streamer per leader, and for all directories one upkeep, one watchdog, one mender, one sender of
+// ISR changes and one that lets the trackers see time pass, and returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
 //
 // # Locks
 //
@@ -71,6 +78,7 @@
 //	waiterList.mu  the waiters of one partition
 //	fetchers.mu    which fetcher has which partition; before fetcher.mu
 //	fetcher.mu     what its loop was not told yet
+//	streams.mu     which streamers there are, and their queues
 //	alterer.mu     the proposals that wait; taken under Partition.mu
 //	throttle.mu    a rate
 //

@@ -22,7 +22,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		seeds, steps = 6, 80
 	}
-	acked := 0
+	acked, streamed := 0, 0
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFaults(t, seed)
@@ -41,10 +41,16 @@ func TestFaults(t *testing.T) {
 				t.Fatalf("seed %d", seed)
 			}
 			acked += len(f.acked)
+			for _, n := range f.c.nodes {
+				streamed += int(n.set.Stats().Replication.StreamBytes)
+			}
 		})
 	}
 	if acked < int(seeds)*steps/4 {
 		t.Errorf("only %d records were acknowledged", acked)
+	}
+	if streamed == 0 && !testing.Short() {
+		t.Error("no replica caught up by sealed segments")
 	}
 }
 
@@ -79,7 +85,13 @@ type entry struct {
 }
 
 func newFaults(t *testing.T, seed uint64) *faults {
-	f := &faults{t: t, c: newCluster(t, seed, 3), r: rand.New(rand.NewPCG(seed, 11)), durable: seed%3 > 0,
+	tiny := func(c *Config) {
+		if seed%2 > 0 { // replicas that come back take sealed segments
+			c.Defaults = metadata.DefaultTopicConfig()
+			c.Defaults.SegmentBytes, c.FetchBytes, c.StreamBytes = 1000, 100, 500
+		}
+	}
+	f := &faults{t: t, c: newCluster(t, seed, 3, tiny), r: rand.New(rand.NewPCG(seed, 11)), durable: seed%3 > 0,
 		acked: map[int64]entry{}, seen: map[int64]entry{}, lives: map[*node]int64{}}
 	f.c.create(2, f.durable)
 	return f

@@ -311,6 +311,9 @@ func (f *fetcher) takeOne(m *member, a *Fetched) {
 		}
 	default:
 		err = m.p.appendFetched(&m.pos, a, &f.scratch)
+		if err == nil {
+			f.set.streams.consider(f, m.p, &m.pos, a)
+		}
 		if len(a.Records) > 0 {
 			f.landing = append(f.landing, m.p)
 			if m.p.isFollowerThrottled() {
@@ -337,17 +340,24 @@ func (p *Partition) isFollowerThrottled() bool {
 // land waits until what was appended in durable mode is on the disk: all of it was asked for first, so the flusher syncs it
 // together (group commit).
 func (f *fetcher) land(ctx context.Context) {
-	for _, p := range f.landing {
-		if !p.isLanded() {
+	await(ctx, (*Partition).isLanded, f.landing...)
+	clear(f.landing)
+	f.landing = f.landing[:0]
+}
+
+// await waits until every replica is on its disk as far as `done` wants, or ctx ends.
+func await(ctx context.Context, done func(*Partition) bool, all ...*Partition) {
+	for _, p := range all {
+		if !done(p) {
 			p.dir.flusher.request(p)
 		}
 	}
 	woken := make(chan struct{}, 1)
 	w := &Waiter{Wake: func() { notify(woken) }}
-	for _, p := range f.landing {
-		for !p.isLanded() && ctx.Err() == nil {
+	for _, p := range all {
+		for !done(p) && ctx.Err() == nil {
 			p.landed.add(w, 0)
-			if !p.isLanded() {
+			if !done(p) {
 				select {
 				case <-woken:
 				case <-ctx.Done():
@@ -356,12 +366,15 @@ func (f *fetcher) land(ctx context.Context) {
 			w.Cancel()
 		}
 	}
-	clear(f.landing)
-	f.landing = f.landing[:0]
 }
 
-// isLanded reports that nobody has to wait for the disk before this replica is fetched for again.
+// isLanded reports that no fetch has to wait for this replica's disk: it is up to date, or the replica is not fetched for.
 func (p *Partition) isLanded() bool {
+	return p.isStreaming(p.standing.Load().epoch) || p.isSynced()
+}
+
+// isSynced reports that everything a follower has is on its disk, if that is wanted of it.
+func (p *Partition) isSynced() bool {
 	st := p.standing.Load()
 	return st.role != Follower || !st.durable || st.log == nil || st.log.Durable() >= st.log.End() || p.dir.isFailed()
 }

@@ -82,6 +82,15 @@ func (s *fetchers) run(ctx context.Context) {
 	s.loops.Wait()
 }
 
+// resume has p looked at again by whoever fetches for it now.
+func (s *fetchers) resume(p *Partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.of[p]; f != nil {
+		f.tell(p, true)
+	}
+}
+
 // retire takes f out of service if it has nothing to do.
 func (s *fetchers) retire(f *fetcher) bool {
 	s.mu.Lock()

@@ -16,8 +16,15 @@ import (
 // errLate: the partition is no longer where it was when the fetch was sent. Nothing is wrong; the answer is dropped.
 var errLate = errors.New("the answer is late")
 
-// position is where this replica stands as a follower; ok is false when it is none, or has no leader.
+// position is where this replica is to be fetched for; ok is false when it is no follower, has no leader, or takes sealed
+// segments in this epoch.
 func (p *Partition) position() (pos FetchPosition, ok bool) {
+	pos, ok = p.stand()
+	return pos, ok && !p.isStreaming(pos.LeaderEpoch)
+}
+
+// stand is where this replica stands as a follower; ok is false when it is none, or has no leader.
+func (p *Partition) stand() (pos FetchPosition, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.enter()
@@ -58,6 +65,11 @@ func (p *Partition) appendFetched(pos *FetchPosition, f *Fetched, scratch *[]rec
 		p.set.counters.damaged.Add(1)
 		return fmt.Errorf("%w: fetched from %d: %w", kerr.CorruptMessage, pos.Offset, err)
 	}
+	return p.takeOver(pos, f, batches)
+}
+
+// takeOver appends batches that were checked, and takes over the high watermark that came with them.
+func (p *Partition) takeOver(pos *FetchPosition, f *Fetched, batches []record.Batch) error {
 	hw, moved, trimmed, want, err := p.replicate(pos, f, batches)
 	if moved {
 		p.advanced(hw)

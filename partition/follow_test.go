@@ -346,6 +346,10 @@ func (s *script) AlterPartition(ctx context.Context, changes []Alteration) ([]Al
 	}
 }
 
+func (s *script) ReadRange(context.Context, metadata.NodeID, *RangeRequest) (*Range, error) {
+	return nil, ErrNotServed
+}
+
 // next is the next request, which must come soon.
 func (s *script) next(t *testing.T) []Alteration {
 	t.Helper()

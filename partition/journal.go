@@ -98,6 +98,10 @@ func (j *journaler) write(round []*Partition, alive func()) (in []written, rest 
 			if err = j.reset(alive); err == nil {
 				err = j.journal.Append(st.log, e)
 			}
+			if errors.Is(err, segment.ErrJournalFull) { // larger than the whole journal
+				rest = append(rest, p)
+				continue
+			}
 		}
 		if err != nil {
 			return in, append(rest, round[i:]...), err // those in the round share its fate

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"cordwood/isr"
@@ -16,6 +17,10 @@ type Link interface {
 	// session, makes the next request a Full one. When ctx ends, the request and its connection are given up at once: the
 	// fetcher has something else to ask, and must not wait behind what is parked.
 	Fetch(ctx context.Context, leader metadata.NodeID, r *FetchRequest) (*FetchResponse, error)
+
+	// ReadRange asks another replica for batches beside all fetches. It does not wait for records. ErrNotServed: that broker
+	// does not know the request.
+	ReadRange(ctx context.Context, from metadata.NodeID, r *RangeRequest) (*Range, error)
 
 	// AlterPartition asks the controller for changes of ISRs and returns one answer for each, in order. An error of the call
 	// is "nobody knows": the same is asked again (Z12).
@@ -65,6 +70,32 @@ type Fetched struct {
 	DivergingEpoch int32  // the follower's last epoch ended earlier in the leader's log: this epoch there ...
 	DivergingEnd   int64  // ... ended here; -1: nothing diverges
 	Records        []byte // whole batches; valid until the next Fetch of the same leader and Lane
+}
+
+// ErrNotServed is the answer of Link.ReadRange about a broker of a version that lacks it.
+var ErrNotServed = errors.New("not served by that broker")
+
+// RangeRequest asks for whole batches from Offset on, out of one segment.
+type RangeRequest struct {
+	PartitionID
+	Lane        int
+	LeaderEpoch int32 // that both must be in
+	Offset      int64
+	// Until below 0 is a replica that catches up: it asks its leader for what sealed segments hold from its log end on.
+	// Else it is one that mends its log: it asks any replica for what is committed below Until.
+	Until     int64
+	LastEpoch int32 // of the last record below Offset; -1: there is none. Only of a replica that catches up
+	MaxBytes  int   // the first batch comes whole
+}
+
+// Range is the answer. Without Records and Err there is nothing to be had from there, or not before Delay.
+type Range struct {
+	Err           error // a kerr code, or nil
+	HighWatermark int64
+	LogStart      int64
+	Delay         time.Duration // the leader's throttle: not before then
+	Sum           uint32        // segment.HeaderSum of Records
+	Records       []byte        // whole batches; the caller's
 }
 
 // Alteration asks for a new ISR (R6). The member with broker epoch -1 is this broker itself.

@@ -72,7 +72,7 @@ func (p *Partition) byTime(st *standing, ts, limit int64) (Offset, error) {
 	} else {
 		o.Offset, o.Timestamp, o.LeaderEpoch, ok, err = st.log.OffsetForTime(ts)
 	}
-	if refused := p.readFailed(err); refused != nil {
+	if refused := p.readFailed(-1, err); refused != nil {
 		return noOffset, refused
 	}
 	switch {

@@ -72,6 +72,8 @@ type Partition struct {
 	waiters  waiterList                    // for high watermarks
 	tail     waiterList                    // followers, for log ends
 	landed   waiterList                    // fetchers, for durable ends
+	stream   atomic.Int32                  // leader epoch in which it takes sealed segments, and 1; 0: it does not
+	fetchFor atomic.Int64                  // until when (Set.clock) it is fetched for, however far behind it is
 	lag      atomic.Int64                  // as follower: how far the leader's high watermark was ahead at the last answer
 	busy     atomic.Int64                  // since when a write to the log is outstanding (Set.clock); 0: none
 	flush    atomic.Uint32                 // flushIdle ...; changed under flusher.mu

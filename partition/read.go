@@ -97,11 +97,12 @@ func (p *Partition) slice(st *standing, r *ReadRequest, limit int64, out *ReadRe
 			out.Slice = segment.Slice{}
 		}
 	}
-	return p.readFailed(err)
+	return p.readFailed(r.Offset, err)
 }
 
-// readFailed translates what a log answers. A damaged range or an I/O error concerns this range only (R16).
-func (p *Partition) readFailed(err error) *kerr.Error {
+// readFailed translates what a log answers to a read at an offset (-1: anywhere). A damaged range or an I/O error concerns this range only, and
+// has the scrub look at it (R16).
+func (p *Partition) readFailed(offset int64, err error) *kerr.Error {
 	switch {
 	case err == nil:
 		return nil
@@ -111,6 +112,9 @@ func (p *Partition) readFailed(err error) *kerr.Error {
 		return kerr.NotLeaderForPartition
 	}
 	p.dir.readFailed(p, err)
+	if isUnreadable(err) {
+		p.distrust(offset)
+	}
 	if errors.Is(err, segment.ErrCorrupt) {
 		return kerr.CorruptMessage
 	}

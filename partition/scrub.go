@@ -35,6 +35,7 @@ type scrubber struct {
 	saved    segment.ScrubPoint
 	at       *segment.Scrub // the segment under way; nil between two
 	rate     int64
+	looked   int64 // Set.clock of the last look at a suspect
 }
 
 // scrub runs until ctx ends.
@@ -57,6 +58,8 @@ func (d *directory) scrub(ctx context.Context) {
 		case <-saves.C:
 			x.seal()
 			x.save()
+		case q := <-d.suspects:
+			x.look(ctx, q)
 		case <-next.C:
 			next.Reset(x.step())
 		}
@@ -138,6 +141,35 @@ func (x *scrubber) step() time.Duration {
 	return time.Duration(float64(n) / float64(x.rate) * float64(time.Second))
 }
 
+// suspectPause is how long after a look at a suspect there is no other: what cannot be read need not be damaged.
+const suspectPause = 10 * time.Second
+
+// look checks one segment that could not be read, out of turn and as fast as the disk gives it.
+func (x *scrubber) look(ctx context.Context, q suspect) {
+	d := x.dir
+	if d.isFailed() || d.set.clock()-x.looked < int64(suspectPause) && x.looked > 0 {
+		return
+	}
+	x.looked = d.set.clock()
+	at, err := q.log.Scrub(q.base)
+	if at == nil || at.Base() != q.base { // not sealed yet, or gone
+		if at != nil {
+			at.Close()
+		}
+		return
+	}
+	defer at.Close()
+	for done := false; !done && err == nil && ctx.Err() == nil; {
+		var n int64
+		n, done, err = at.Step()
+		d.counters.scrubbed.Add(n)
+	}
+	if err != nil {
+		d.upkeepFailed("scrub of "+q.log.Name(), err)
+	}
+	d.counted(at)
+}
+
 // begin takes the next segment of the pass; there is none when at stays nil. false: it could not be told.
 func (x *scrubber) begin() bool {
 	logs, left := x.rest()
@@ -180,13 +212,20 @@ func (x *scrubber) rest() (logs []*segment.Log, left int64) {
 
 // end counts the findings of the segment that is done.
 func (x *scrubber) end() {
-	c := &x.dir.counters
-	c.scrubFaults.Add(int64(len(x.at.Faults)))
-	if x.at.Mismatch {
-		c.scrubMismatches.Add(1)
-	}
+	x.dir.counted(x.at)
 	x.point.From = x.at.Base() + 1
 	x.release()
+}
+
+func (d *directory) counted(at *segment.Scrub) {
+	c := &d.counters
+	c.scrubFaults.Add(int64(len(at.Faults)))
+	if at.Mismatch {
+		c.scrubMismatches.Add(1)
+	}
+	if len(at.Faults) > 0 {
+		notify(d.set.damage)
+	}
 }
 
 func (x *scrubber) release() {

@@ -52,7 +52,7 @@ func (p *Partition) FollowerRead(r FollowerRequest, out *ReadResult) {
 	// What another leader's epoch has made of the log meanwhile must not leave under ours (Z18).
 	if after := p.standing.Load(); after.role != Leader || after.epoch != st.epoch {
 		refused = kerr.NotLeaderForPartition
-	} else if e := p.readFailed(err); e != nil {
+	} else if e := p.readFailed(r.Offset, err); e != nil {
 		refused = e
 	}
 	if refused != nil {

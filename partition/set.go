@@ -30,11 +30,13 @@ type Set struct {
 	plain *settings // of topics without overrides
 
 	fetchers  *fetchers
+	streams   *streams
 	alterer   *alterer
 	throttles throttles
 	counters  replication
 
 	purging chan *Partition // to upkeep: has segments to remove
+	damage  chan struct{}   // to the mender: the scrub found some
 	running atomic.Bool
 
 	turn    chan struct{}                  // one token: who has it changes the table
@@ -61,13 +63,13 @@ func Open(cfg Config) (*Set, error) {
 	}
 	s := &Set{cfg: cfg, log: cfg.Log, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles), began: time.Now(),
 		table: newTable(), image: metadata.Empty(), purging: make(chan *Partition, 1024),
-		turn: make(chan struct{}, 1)}
+		turn: make(chan struct{}, 1), damage: make(chan struct{}, 1)}
 	s.applied.Store(s.image)
-	s.fetchers, s.alterer = newFetchers(s), newAlterer(s)
+	s.fetchers, s.streams, s.alterer = newFetchers(s), newStreams(s), newAlterer(s)
 	s.plain = s.settings(cfg.Defaults)
 	s.throttles.configure(s.image, &s.cfg)
 	for _, path := range cfg.Dirs {
-		d := &directory{set: s, path: path, log: cfg.Log.With(zap.String("dir", path)), brokerEpoch: -1,
+		d := &directory{set: s, path: path, log: cfg.Log.With(zap.String("dir", path)), brokerEpoch: -1, suspects: make(chan suspect, 1),
 			found: map[string]*found{}}
 		d.flusher = newFlusher(d)
 		err := vfs.MkdirAllSync(cfg.FS, path)
@@ -310,8 +312,10 @@ func (s *Set) Run(ctx context.Context) error {
 		wg.Go(func() { d.probe(ctx) })
 	}
 	wg.Go(func() { s.alterer.run(ctx) })
+	wg.Go(func() { s.mend(ctx) })
 	wg.Go(func() { s.tick(ctx) })
 	wg.Go(func() { s.fetchers.run(ctx) })
+	wg.Go(func() { s.streams.run(ctx) })
 	wg.Wait()
 	for _, d := range s.dirs {
 		d.flusher.stop()

@@ -24,16 +24,22 @@ type ReplicationStats struct {
 	Damaged             int64 // answers with a batch that fails its checks; never appended
 	Truncations         int64 // because of another history
 	Halted              int64 // replicas stopped because their leader lacks committed records
+	Streams             int64 // replicas that take sealed segments now
+	StreamBytes         int64 // of sealed segments, appended
+	Mended              int64 // damaged ranges that were put right from another replica
+	MendErrors          int64 // tries that failed
 }
 
 // replication is ReplicationStats while it is counted.
 type replication struct {
-	expansions, shrinks, fetchErrors, partitionErrors, damaged, truncations, halted atomic.Int64
+	expansions, shrinks, fetchErrors, partitionErrors, damaged, truncations, halted, streams, streamBytes, mended, mendErrors atomic.Int64
 }
 
 func (r *replication) stats() ReplicationStats {
 	return ReplicationStats{Expansions: r.expansions.Load(), Shrinks: r.shrinks.Load(), FetchErrors: r.fetchErrors.Load(),
-		PartitionErrors: r.partitionErrors.Load(), Damaged: r.damaged.Load(), Truncations: r.truncations.Load(), Halted: r.halted.Load()}
+		PartitionErrors: r.partitionErrors.Load(), Damaged: r.damaged.Load(), Truncations: r.truncations.Load(), Halted: r.halted.Load(),
+		Streams: r.streams.Load(), StreamBytes: r.streamBytes.Load(),
+		Mended: r.mended.Load(), MendErrors: r.mendErrors.Load()}
 }
 
 // SyncBounds are the upper bounds of SyncBuckets and JournalBuckets; the last bucket has none.
@@ -66,14 +72,19 @@ type DirStats struct {
 	Scrubbed        int64 // bytes read by the scrub
 	ScrubPasses     int64 // over the whole directory
 	ScrubFaults     int64 // damaged ranges it found
+	DamagedRanges   int64 // there are now
 	ScrubMismatches int64 // segments that differ from their seal although every batch is good
 }
 
 // Stats counts everything; it goes through all partitions.
 func (s *Set) Stats() Stats {
 	st := Stats{OpenFiles: s.files.Open(), Fetchers: s.fetchers.count(), Replication: s.counters.stats()}
+	damaged := map[*directory]int64{}
 	for p := range s.Each() {
 		st.Partitions++
+		if l := p.standing.Load().log; l != nil {
+			damaged[p.dir] += int64(len(l.Faults()))
+		}
 		switch role, _ := p.Role(); role {
 		case Leader:
 			st.Leaders++
@@ -100,6 +111,7 @@ func (s *Set) Stats() Stats {
 			JournalRounds: c.rounds.Load(), JournalLogs: c.roundLogs.Load(), JournalTime: time.Duration(c.roundTime.Load()),
 			Scrubbed: c.scrubbed.Load(), ScrubPasses: c.scrubPasses.Load(),
 			ScrubFaults: c.scrubFaults.Load(), ScrubMismatches: c.scrubMismatches.Load(),
+			DamagedRanges: damaged[d],
 		}
 		for i := range ds.SyncBuckets {
 			ds.SyncBuckets[i] = c.syncBuckets[i].Load()

@@ -69,6 +69,15 @@ func (t *throttle) delay(now time.Time) time.Duration {
 	return maxDelay
 }
 
+// piece is how much to ask for at once so that the rate is not only kept on average.
+func (t *throttle) piece(most int) int {
+	rate := t.rate.Load()
+	if rate == 0 {
+		return most
+	}
+	return int(min(int64(most), max(rate/4, 64<<10)))
+}
+
 func (t *throttle) fill(rate float64, now time.Time) {
 	if t.at.IsZero() {
 		t.level = rate

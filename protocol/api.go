@@ -59,6 +59,7 @@ const (
 
 	RaftStream    Key = 20000 // after its answer the connection is raft's byte stream
 	FetchMetadata Key = 20001 // the metadata feed
+	SegmentStream Key = 20002 // ranges of a log to a replica that is far behind, or that mends its own
 	Hello         Key = 20003 // what controllers tell each other before there is a quorum
 	PeerLost      Key = 20004 // a broker tells the active controller that another may be gone
 	LogEnds       Key = 20005 // a broker tells the active controller where logs end that nobody may lead
@@ -72,6 +73,7 @@ type Listener uint8
 const (
 	Client Listener = 1 << iota
 	Internal
+	Replicas // where other brokers' replicas come: an internal one, or the first of a broker-only node
 )
 
 // Largest frames. Only Produce may come near the listener's own limit
@@ -154,6 +156,7 @@ var table = []API{
 
 	row(RaftStream, "RaftStream", 0, 0, -1, FrameSmall),
 	row(FetchMetadata, "FetchMetadata", 0, 0, -1, FrameSmall),
+	row(SegmentStream, "SegmentStream", 0, 0, -1, FrameSmall),
 	row(Hello, "Hello", 0, 0, -1, FrameSmall),
 	row(PeerLost, "PeerLost", 0, 0, -1, FrameSmall),
 	row(LogEnds, "LogEnds", 0, 0, -1, FrameAdmin),
@@ -172,6 +175,8 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 		a.Listeners = Client | Internal
 	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, RaftStream, FetchMetadata, Hello, PeerLost, LogEnds, StoodDown:
 		a.Listeners = Internal
+	case SegmentStream:
+		a.Listeners = Replicas
 	}
 	return a
 }

@@ -77,11 +77,14 @@ func AppendResponse(dst []byte, h *Header, r kmsg.Response) []byte {
 	return finish(r.AppendTo(dst), start)
 }
 
-// AppendOwnResponse appends the answer to one of our own keys as a whole frame.
-func AppendOwnResponse(dst []byte, h *Header, body []byte) []byte {
+// AppendOwnResponse appends the answer to one of our own keys as a whole frame, but for the last bytes of it: so many
+// follow from elsewhere.
+func AppendOwnResponse(dst []byte, h *Header, body []byte, follow int) []byte {
 	start := len(dst)
 	dst = AppendResponseHeader(append(dst, 0, 0, 0, 0), h.Key, h.Version, h.CorrelationID)
-	return finish(append(dst, body...), start)
+	dst = append(dst, body...)
+	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4+follow))
+	return dst
 }
 
 // AppendOwnRequest appends a request of one of our own keys as a whole frame. Its

@@ -152,8 +152,11 @@ func TestOwnFrames(t *testing.T) {
 	if err != nil || h.API.Key != FetchMetadata || h.CorrelationID != 9 || !h.ClientIDNull || string(body) != "question" {
 		t.Fatalf("%+v %q %v", h, body, err)
 	}
-	if got := string(AppendOwnResponse(nil, &h, []byte("answer"))); got != be32(10)+be32(9)+"answer" {
+	if got := string(AppendOwnResponse(nil, &h, []byte("answer"), 0)); got != be32(10)+be32(9)+"answer" {
 		t.Errorf("response %x", got)
+	}
+	if got := string(AppendOwnResponse([]byte("x"), &h, []byte("answer"), 1000)); got != "x"+be32(1010)+be32(9)+"answer" {
+		t.Errorf("response before more bytes %x", got)
 	}
 }
 

@@ -49,12 +49,15 @@
 //	    speaks of something else says nothing, and costs nothing (R16).
 //	S11 Damage that the scrub finds only adds to a Segment's faults. It is written down under syncing, and only if the
 //	    segment is still in the View: a truncation makes void what was read.
+//	S12 Mend writes only into damaged ranges, which nobody is sent, and at the end of a file that has one. Its bytes are on disk before
+//	    the range counts as smaller, so that a crash leaves each batch good or known to be damaged.
 //
 // # Who may call what
 //
 //	writer's      Append, BeginEpoch, Truncate, Reset, Trim, Retain, ApplyConfig, Close, Delete, Stray, Producers, LastStable:
 //	              one at a time, the caller sees to it
 //	scrub's       Seal, Scrub: beside all others, one goroutine
+//	mender's      Mend: the same
 //	flusher's     Sync, SyncSealed, Unsynced, MarkDurable, Writeback, Purge: beside the writer, from any goroutine
 //	everybody's   View, Slice, OffsetForTime, MaxTimestamp, AbortedIn, EndOffsetFor and the plain getters
 //

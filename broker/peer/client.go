@@ -15,6 +15,9 @@ import (
 // ErrClosed is the answer of a pool that has ended.
 var ErrClosed = errors.New("peer: closed")
 
+// ErrNotServed: the other node does not know the request.
+var ErrNotServed = errors.New("not served there")
+
 // errRetired ends a client that nobody had used for a while; the pool makes a new one.
 var errRetired = errors.New("peer: retired")
 

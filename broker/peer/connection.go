@@ -21,6 +21,9 @@ import (
 // handshakeVersion is the ApiVersions every node serves.
 const handshakeVersion = 3
 
+// SoftwareName is how a node calls itself in its handshake.
+const SoftwareName = "cordwood"
+
 var (
 	errNoAnswer  = errors.New("no answer in time")
 	errOutOfTurn = errors.New("an answer that nobody waits for")
@@ -82,7 +85,7 @@ func (c *connection) handshake(ctx context.Context, clientID string) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	q := kmsg.NewPtrApiVersionsRequest()
-	q.Version, q.ClientSoftwareName, q.ClientSoftwareVersion = handshakeVersion, "cordwood", "peer"
+	q.Version, q.ClientSoftwareName, q.ClientSoftwareVersion = handshakeVersion, SoftwareName, "peer"
 	if _, err := c.nc.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID)).AppendRequest(nil, q, 0)); err != nil {
 		return fmt.Errorf("ApiVersions: %w", err)
 	}
@@ -246,7 +249,7 @@ func encodeRequest(clientID string, r kmsg.Request) func(versions) ([]byte, int1
 func encodeOwn(key protocol.Key, body []byte) func(versions) ([]byte, int16, error) {
 	return func(v versions) ([]byte, int16, error) {
 		if _, ok := v[int16(key)]; !ok {
-			return nil, 0, fmt.Errorf("api key %d is not served there", key)
+			return nil, 0, fmt.Errorf("api key %d: %w", key, ErrNotServed)
 		}
 		return protocol.AppendOwnRequest(nil, key, 0, body), 0, nil
 	}

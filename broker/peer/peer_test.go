@@ -384,7 +384,7 @@ func TestAStreamBeginsBehindItsAnswer(t *testing.T) {
 	n := &node{t: t}
 	n.serve = func(c net.Conn, _, version int16, id int32, _ []byte) bool {
 		h := protocol.Header{Key: int16(protocol.RaftStream), CorrelationID: id}
-		_, err := c.Write(append(protocol.AppendOwnResponse(nil, &h, []byte("yes")), "stream"...))
+		_, err := c.Write(append(protocol.AppendOwnResponse(nil, &h, []byte("yes"), 0), "stream"...))
 		return err == nil
 	}
 	var accepting sync.WaitGroup

@@ -31,6 +31,9 @@ var (
 // Fetching is the purpose of one fetcher of a node; n is its number there.
 func Fetching(n int) Purpose { return Purpose{Name: "fetch", N: n} }
 
+// Streaming is the purpose of one streamer of a node; n is its number there.
+func Streaming(n int) Purpose { return Purpose{Name: "stream", N: n} }
+
 // forwarders is how many requests may be forwarded to one node at a time.
 const forwarders = 4
 

@@ -19,7 +19,12 @@ import (
 
 // Load produces numbered records with an idempotent producer and writes down what became of them.
 type Load struct {
+	Size int           // bytes of a value; 8 at least
+	Pace time.Duration // between two records; 0: as fast as it goes
+	Stop int64         // Run ends before the record of this number; 0: it does not
+
 	topic  string
+	next   int64 // number of the next record; Run's
 	record *recorder.Recorder
 	acked  atomic.Int64
 	failed atomic.Int64
@@ -32,15 +37,30 @@ const (
 )
 
 // NewLoad starts counting from the beginning.
-func NewLoad(topic string) *Load { return &Load{topic: topic, record: recorder.New()} }
+func NewLoad(topic string) *Load { return &Load{Size: 128, topic: topic, record: recorder.New()} }
 
-// Run produces until ctx ends. The client's buffer bounds what is under way.
+// Run produces until ctx ends; another Run goes on with the next number. The client's buffer bounds what is under way.
 func (l *Load) Run(ctx context.Context, cl *kgo.Client) {
-	for n := int64(0); ctx.Err() == nil; n++ {
+	var due <-chan time.Time
+	if l.Pace > 0 {
+		t := time.NewTicker(l.Pace)
+		defer t.Stop()
+		due = t.C
+	}
+	for ; ctx.Err() == nil && (l.Stop == 0 || l.next < l.Stop); l.next++ {
+		if due != nil {
+			select {
+			case <-due:
+			case <-ctx.Done():
+				return
+			}
+		}
+		n := l.next
 		sent := recorder.Sent(check.KeyOf(l.topic, 0), n)
 		op := l.record.Invoke(check.Op{Process: producer, Do: check.Send, Steps: []check.Step{sent}})
-		value := binary.BigEndian.AppendUint64(make([]byte, 0, 128), uint64(n))
-		cl.Produce(context.Background(), &kgo.Record{Topic: l.topic, Value: value[:128]}, func(r *kgo.Record, err error) {
+		value := make([]byte, l.Size)
+		binary.BigEndian.PutUint64(value, uint64(n))
+		cl.Produce(context.Background(), &kgo.Record{Topic: l.topic, Value: value}, func(r *kgo.Record, err error) {
 			if err != nil {
 				l.failed.Add(1)
 				op.Info()

@@ -1,0 +1,39 @@
+package broker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cordwood/partition"
+)
+
+// replicaMetrics tell of the copies that brokers make of each other's logs.
+type replicaMetrics struct {
+	lag, streams, streamed, refused, truncations *prometheus.Desc
+	damaged, mended, unmended                    *prometheus.Desc
+}
+
+func newReplicaMetrics(d func(name, help string, labels ...string) *prometheus.Desc) replicaMetrics {
+	return replicaMetrics{
+		lag:         d("replica_lag_records", "Records that the replicas here are behind their leaders at most."),
+		streams:     d("replica_streams", "Replicas that take sealed segments from their leaders now."),
+		streamed:    d("replica_streamed_bytes_total", "Bytes of sealed segments taken from leaders."),
+		refused:     d("replica_damaged_answers_total", "Answers of other replicas with damaged batches; they are not appended."),
+		truncations: d("replica_truncations_total", "Logs cut because their leader has another history."),
+		damaged:     d("log_damaged_ranges", "Damaged ranges of offsets that are not served.", "dir"),
+		mended:      d("log_damaged_ranges_mended_total", "Damaged ranges put right from another replica."),
+		unmended:    d("log_damaged_ranges_failures_total", "Tries to put a damaged range right that failed."),
+	}
+}
+
+func (m *replicaMetrics) collect(ch chan<- prometheus.Metric, s *partition.Stats) {
+	gauge(ch, m.lag, float64(s.MaxLag))
+	gauge(ch, m.streams, float64(s.Replication.Streams))
+	counter(ch, m.streamed, float64(s.Replication.StreamBytes))
+	counter(ch, m.refused, float64(s.Replication.Damaged))
+	counter(ch, m.truncations, float64(s.Replication.Truncations))
+	counter(ch, m.mended, float64(s.Replication.Mended))
+	counter(ch, m.unmended, float64(s.Replication.MendErrors))
+	for _, d := range s.Dirs {
+		gauge(ch, m.damaged, float64(d.DamagedRanges), d.Path)
+	}
+}
