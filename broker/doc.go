@@ -36,6 +36,7 @@
 //	B6  What is asked of the controller is a message, whether it is in this process or in another one; NOT_CONTROLLER
 //	    never reaches a client.
 //	B7  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).
+//	B8  A broker that may have been asked to leave shows nothing as a leader: neither records, nor ends, nor groups.
 //
 // Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
 // controller node, the metadata follower, the heartbeat and the HTTP server, as the node's roles want them, and returns
