@@ -22,6 +22,8 @@ type Host struct {
 	ports     uint16 // the last one given to a dial or to a listener that did not care
 }
 
+func (h *Host) String() string { return h.ip.String() }
+
 // Process is what runs on a host until Kill or PowerOff. Listen and Dial are what broker.Config and kgo.Dialer take.
 type Process struct {
 	h    *Host
