@@ -4,6 +4,8 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 20s
 ROUNDS   ?= 30
+SEEDS    ?= 2000
+FROM     ?= 1
 # The outside suites and what they need are described where they are kept.
 SUITES_AT ?= ../shared/acceptance/suites
 
@@ -12,7 +14,7 @@ CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 # metrics and health need no HTTP/2
 BUILD = CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
-.PHONY: build test race lint fuzz mutants process abuse kill reassign powercut bench kcat tools cluster-tools million suites ci clean
+.PHONY: build test race lint fuzz mutants process abuse kill reassign powercut virtual bench kcat tools cluster-tools million suites ci clean
 
 build:
 	$(BUILD) -o bin/cordwood ./cmd/broker
@@ -54,9 +56,14 @@ kill:
 reassign:
 	go test -tags process ./integration/process -run MovedUnderLoad -moved 2048 -slow 40 -v -timeout 30m
 
-# ROUNDS power cuts under load, on a mounted file system that forgets what was not synced (root, /dev/fuse)
+# ROUNDS power cuts under load, of one node and of three at once, on a mounted file system that forgets what was not synced
+# (root, /dev/fuse)
 powercut:
 	go test -tags process ./integration/powercut -rounds $(ROUNDS) -v -timeout 60m
+
+# clusters in virtual time: SEEDS seeds from FROM on of one, three, five and six nodes, through power cuts, kills and cut links
+virtual:
+	go test -tags synctests ./integration/bubble -seeds $(SEEDS) -from $(FROM) -timeout 0
 
 # set KAFKA_SH to the script that runs Apache Kafka to measure both in turn
 bench: build

@@ -37,6 +37,7 @@
 //	    never reaches a client.
 //	B7  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).
 //	B8  What is led here serves no client before a former leader that lives has stopped, or its lease is over (R18).
+//	B9  A broker that may have been asked to leave shows nothing as a leader: neither records, nor ends, nor groups.
 //
 // Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
 // controller node, the metadata follower, the heartbeat, the report of log ends and the HTTP server, as the node's roles want them, and returns

@@ -40,7 +40,7 @@ func (b *Broker) onGroup(ctx context.Context, name string, op groupOp) (any, err
 
 // onShard runs op on one shard of the offsets topic.
 func (b *Broker) onShard(ctx context.Context, partition int32, op groupOp) (any, error) {
-	if b.lease.over(true) != nil {
+	if b.lease.over(true) != nil || b.lease.leaving() {
 		return nil, kerr.NotCoordinator
 	}
 	if p := b.partitions.Lookup([]byte(offsetsTopic), partition); p != nil && b.handover.at(p) != nil {
@@ -49,7 +49,7 @@ func (b *Broker) onShard(ctx context.Context, partition int32, op groupOp) (any,
 	reply, err := b.groups.Do(ctx, partition, func(m machine.Machine, token uint64, now time.Time) machine.Result {
 		return op(m.(*group.Machine), token, now)
 	})
-	if err == nil && b.lease.over(true) != nil { // again: it may have been parked for long (R18)
+	if err == nil && (b.lease.over(true) != nil || b.lease.leaving()) { // again: it may have been parked for long (R18)
 		return nil, kerr.NotCoordinator
 	}
 	return reply, err

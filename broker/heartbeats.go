@@ -169,6 +169,7 @@ func (b *Broker) registration() (*kmsg.BrokerRegistrationRequest, error) {
 func (b *Broker) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.SessionTimeout)
 	defer cancel()
+	b.lease.leave()
 	for b.epoch.Load() != 0 {
 		reply, err := b.sendHeartbeat(ctx, true)
 		if err == nil && reply.ShouldShutdown {

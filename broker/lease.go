@@ -18,6 +18,10 @@ import (
 // answer leaves; a timer that sets a flag would fire late in a process that was stopped for a while (Z36).
 //
 // A broker that knows of no other needs none: nobody can be elected in its place.
+//
+// A broker that asks to leave is replaced as soon as the controller hears it, and may not hear of that. From then on it
+// shows nothing: what it would show may be out of date (B9). What it acknowledges is safe all the same, for its followers
+// are its successor's.
 
 // lease is the end of the time in which this broker may serve as a leader.
 type lease struct {
@@ -27,6 +31,7 @@ type lease struct {
 
 	until atomic.Int64 // since began; 0: never renewed
 	alone atomic.Bool  // no other broker is registered
+	left  atomic.Bool  // the controller may have been asked to move the leaderships away
 }
 
 func newLease(mode LeaseMode, session time.Duration) *lease {
@@ -55,11 +60,21 @@ func (l *lease) see(img *metadata.Image, self metadata.NodeID) {
 	l.alone.Store(true)
 }
 
+// leave is called before the controller is asked to move the leaderships away. There is no way back.
+func (l *lease) leave() { l.left.Store(true) }
+
+// leaving reports whether somebody else may lead already, and this broker may be told at any moment.
+func (l *lease) leaving() bool { return l.left.Load() && !l.alone.Load() }
+
 // over says why this broker may not serve: NOT_LEADER_OR_FOLLOWER, without a hint at anybody else; nil: it may. Writes
 // are what would be acknowledged, reads what would be shown.
 func (l *lease) over(write bool) *kerr.Error {
 	switch {
-	case l.mode == LeaseOff, l.mode == LeaseWrites && !write, l.alone.Load():
+	case l.alone.Load():
+		return nil
+	case !write && l.left.Load():
+		return kerr.NotLeaderForPartition
+	case l.mode == LeaseOff, l.mode == LeaseWrites && !write:
 		return nil
 	case int64(time.Since(l.began)) < l.until.Load(), mutant == 36:
 		return nil

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cordwood/metadata"
 )
@@ -81,5 +83,59 @@ func TestABrokerThatIsAloneNeedsNoLease(t *testing.T) {
 	l.see(imageOf(t, 1, 2), 1)
 	if l.over(true) == nil {
 		t.Error("there is another broker now")
+	}
+}
+
+// Its successor may be there before it hears of it (R18, B8).
+func TestALeaderThatAsksToLeaveShowsNothing(t *testing.T) {
+	for _, mode := range []LeaseMode{LeaseStrict, LeaseWrites, LeaseOff} {
+		l := newLease(mode, time.Hour)
+		l.see(imageOf(t, 1, 2), 1)
+		l.renew(time.Now())
+		l.leave()
+		if l.over(false) != kerr.NotLeaderForPartition || !l.leaving() {
+			t.Errorf("mode %v: it answers reads", mode)
+		}
+		if l.over(true) != nil {
+			t.Errorf("mode %v: what it acknowledges is refused", mode)
+		}
+		l.see(imageOf(t, 1), 1)
+		if l.over(false) != nil || l.leaving() {
+			t.Errorf("mode %v: a lone broker has no successor, and refuses", mode)
+		}
+	}
+}
+
+// A consumer gets neither records nor an end from a leader that has asked to leave, and no answer before it must have one.
+func TestConsumersOfALeaderThatLeavesWaitForTheNextOne(t *testing.T) {
+	s := startSplit(t, 2)
+	ctx := testContext(t)
+	s.create(t, "t", 1)
+	cl := s.client(0, kgo.DefaultProduceTopic("t"))
+	if err := cl.ProduceSync(ctx, kgo.StringRecord("old")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	leader := s.brokers[0].b.image().Topic("t").Partition(0).Leader
+	s.brokers[leader-1].b.lease.leave()
+	if code := latestOffset(ctx, t, cl.Broker(int(leader)), "t"); code != kerr.NotLeaderForPartition.Code {
+		t.Errorf("an end is told: %v", kerr.ErrorForCode(code))
+	}
+	q := kmsg.NewPtrFetchRequest()
+	q.MaxWaitMillis, q.MinBytes, q.MaxBytes = 200, 1, 1<<20
+	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	rt.Topic, rt.TopicID, rp.PartitionMaxBytes = "t", s.brokers[0].b.image().Topic("t").ID, 1<<20
+	rt.Partitions = append(rt.Partitions, rp)
+	q.Topics = append(q.Topics, rt)
+	began := time.Now()
+	answer, err := cl.Broker(int(leader)).Request(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := answer.(*kmsg.FetchResponse).Topics[0].Partitions[0]
+	if took := time.Since(began); got.ErrorCode != kerr.NotLeaderForPartition.Code || len(got.RecordBatches) > 0 || took < 200*time.Millisecond {
+		t.Errorf("after %s: %v and %d bytes", took, kerr.ErrorForCode(got.ErrorCode), len(got.RecordBatches))
+	}
+	if err := cl.ProduceSync(ctx, kgo.StringRecord("new")).FirstErr(); err != nil {
+		t.Errorf("a producer is refused: %v", err)
 	}
 }

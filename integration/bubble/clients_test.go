@@ -26,7 +26,7 @@ const (
 
 // load is the clients of a run.
 type load struct {
-	n       *node
+	c       *cluster
 	r       *recorder.Recorder
 	ctx     context.Context // ends when they stop
 	clients sync.WaitGroup
@@ -53,9 +53,14 @@ func (l *load) pause(rng *rand.Rand, most time.Duration) bool {
 
 // produce pipelines numbered records with idempotence.
 func (l *load) produce(process int, rng *rand.Rand) {
-	cl := l.n.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(50),
+	cl := l.c.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(50),
 		kgo.ProducerBatchCompression(kgo.NoCompression()))
 	defer cl.Close()
+	// The client holds a mutex while it asks for its id, and virtual time stands still for who waits for a mutex: it asks
+	// before there is anybody to wait.
+	if _, _, err := cl.ProducerID(l.ctx); err != nil {
+		l.c.fails("producer %d gets no id: %v", process, err)
+	}
 	for i := int64(0); l.pause(rng, 5*time.Millisecond); i++ {
 		r := &kgo.Record{Topic: topic, Partition: rng.Int32N(partitions),
 			Value: binary.BigEndian.AppendUint64(nil, uint64(int64(process)<<32|i))}
@@ -70,8 +75,10 @@ func (l *load) produce(process int, rng *rand.Rand) {
 			op.OK(step)
 		})
 	}
-	if err := cl.Flush(context.Background()); err != nil {
-		l.n.t.Error(err)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := cl.Flush(ctx); err != nil {
+		l.c.fails("producer %d is not answered: %v", process, err)
 	}
 }
 
@@ -107,13 +114,13 @@ func (l *load) follow(process int) *kgo.Client {
 		assign.Keys = append(assign.Keys, key(p))
 	}
 	l.r.Invoke(assign).OK()
-	return l.n.connect(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}), kgo.FetchMaxWait(500*time.Millisecond))
+	return l.c.connect(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}), kgo.FetchMaxWait(500*time.Millisecond))
 }
 
 // consume reads as a member of a group and commits what it has read.
 func (l *load) consume(process int, rng *rand.Rand) {
 	l.r.Invoke(check.Op{Process: process, Do: check.Subscribe, Keys: []check.Key{key(0), key(1)}}).OK()
-	cl := l.n.connect(kgo.ConsumeTopics(topic), kgo.ConsumerGroup(group), kgo.DisableAutoCommit(), kgo.FetchMaxWait(500*time.Millisecond))
+	cl := l.c.connect(kgo.ConsumeTopics(topic), kgo.ConsumerGroup(group), kgo.DisableAutoCommit(), kgo.FetchMaxWait(500*time.Millisecond))
 	defer cl.Close()
 	for l.pause(rng, 100*time.Millisecond) {
 		if records := l.poll(l.ctx, process, cl); len(records) > 0 {
@@ -153,7 +160,7 @@ func (l *load) commit(process int, cl *kgo.Client, records []*kgo.Record) {
 
 // probe asks for ends and committed offsets.
 func (l *load) probe(process int, rng *rand.Rand) {
-	cl := l.n.connect()
+	cl := l.c.connect()
 	defer cl.Close()
 	admin := kadm.NewClient(cl)
 	for l.pause(rng, 100*time.Millisecond) {
@@ -204,11 +211,11 @@ func (l *load) committed(process int, admin *kadm.Client) {
 func (l *load) readAll(process int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	cl := l.n.connect()
+	cl := l.c.connect()
 	defer cl.Close()
 	admin := kadm.NewClient(cl)
 	var ends []check.Step
-	for len(ends) < partitions && ctx.Err() == nil {
+	for ends = l.ends(process, admin); len(ends) < partitions && wait(ctx, 50*time.Millisecond); {
 		ends = l.ends(process, admin)
 	}
 	l.committed(process, admin)
@@ -218,10 +225,10 @@ func (l *load) readAll(process int) {
 	for _, e := range ends {
 		missing += e.Offset
 	}
-	for missing > 0 && ctx.Err() == nil {
+	for missing > 0 && wait(ctx, time.Millisecond) {
 		missing -= int64(len(l.poll(ctx, process, reader)))
 	}
 	if len(ends) < partitions || missing > 0 {
-		l.n.t.Errorf("a minute after the last fault %d ends are known and %d records are missing", len(ends), missing)
+		l.c.fails("a minute after the last fault %d ends are known and %d records are missing", len(ends), missing)
 	}
 }

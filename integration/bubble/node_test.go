@@ -2,125 +2,210 @@ package bubble
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
-	"net"
-	"testing"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
 	"cordwood/broker"
 	"cordwood/integration/memnet"
+	"cordwood/metadata"
 	"cordwood/protocol"
 	"cordwood/segment/vfs"
 )
 
-const (
-	brokerIP, clientIP = "10.0.0.1", "10.0.0.2"
-	address            = brokerIP + ":9092"
-)
+const clientPort, internalPort = 9092, 9093
 
-// node is a broker on a disk and a network in memory.
+// node is a machine: a host with a disk, on which one process runs after another.
 type node struct {
-	t      *testing.T
-	net    *memnet.Network
-	host   *memnet.Host
-	client *memnet.Host
-	disk   *vfs.Mem
-	change func(*broker.Config)
-
-	stop context.CancelFunc
-	done chan error
+	c    *cluster
+	id   int
+	role rune // as in shape
+	host *memnet.Host
+	disk *vfs.Mem
+	life *life // nil: it does not run
 }
 
-func newNode(t *testing.T, seed uint64, change func(*broker.Config)) *node {
-	n := &node{t: t, net: memnet.New(seed), disk: vfs.NewMem(), change: change}
-	n.host, n.client = n.net.Host(brokerIP), n.net.Host(clientIP)
-	return n
+// life is a process. A crash ends what it can reach and keep, not its goroutines: they end some time later.
+type life struct {
+	stop    context.CancelFunc
+	ready   chan struct{}
+	done    chan struct{}
+	err     error       // read after done
+	crashed atomic.Bool // what it says from now on does not count
 }
 
-// start starts the broker and waits until it serves.
-func (n *node) start() {
-	n.t.Helper()
+func newNode(c *cluster, id int, role rune) *node {
+	return &node{c: c, id: id, role: role, host: c.net.Host(fmt.Sprintf("10.0.0.%d", id)), disk: vfs.NewMem()}
+}
+
+func (n *node) address(port int) string { return fmt.Sprintf("10.0.0.%d:%d", n.id, port) }
+
+func (n *node) config() broker.Config {
 	c := broker.Defaults()
-	c.LogDirs = []string{"/data"}
-	c.Listeners = []broker.ListenerConfig{
-		{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Addr: address, Kind: protocol.Client},
-		{Name: "INTERNAL", Protocol: "PLAINTEXT", Addr: "127.0.0.1:0", Kind: protocol.Internal},
+	c.NodeID, c.LogDirs, c.HTTPAddr = metadata.NodeID(n.id), []string{"/data"}, ""
+	outside := broker.ListenerConfig{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Addr: n.address(clientPort), Kind: protocol.Client}
+	inside := broker.ListenerConfig{Name: "CONTROLLER", Protocol: "PLAINTEXT", Addr: n.address(internalPort), Kind: protocol.Internal}
+	switch n.role {
+	case 'x':
+		c.Listeners = []broker.ListenerConfig{outside, inside}
+	case 'b':
+		c.Roles, c.Listeners = []string{"broker"}, []broker.ListenerConfig{outside}
+	case 'c':
+		c.Roles, c.Listeners = []string{"controller"}, []broker.ListenerConfig{inside}
 	}
-	c.HTTPAddr = ""
+	if len(n.c.nodes) > 1 {
+		for _, other := range n.c.nodes {
+			if other.role != 'b' {
+				c.Voters = append(c.Voters, broker.Voter{ID: metadata.NodeID(other.id), Addr: other.address(internalPort)})
+			}
+		}
+	}
 	c.Offsets.Partitions = 1
 	c.Group.InitialRebalanceDelay = 0
-	c.FS, c.Listen, c.Dial, c.Log = n.disk, n.host.Listen, n.host.Dial, zap.NewNop()
-	ready := make(chan struct{})
-	c.Ready = func(broker.Addrs) { close(ready) }
-	if n.change != nil {
-		n.change(&c)
+	return c
+}
+
+// boot starts a process. It may crash on the way.
+func (n *node) boot() {
+	n.c.say("boot %d", n.id)
+	l := &life{ready: make(chan struct{}), done: make(chan struct{})}
+	n.life = l
+	n.host.PowerOn()
+	process := n.host.Start()
+	n.disk.OnSync = func(vfs.SyncPoint) { n.c.trap.step(n) }
+	c := n.config()
+	c.FS, c.Listen, c.Dial = n.disk, process.Listen, process.Dial
+	if n.c.disk != nil {
+		c.FS = n.c.disk(n.disk)
 	}
+	c.Log = n.c.log.With(zap.Int("node", n.id))
+	c.Ready = func(broker.Addrs) { close(l.ready) }
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
 	b, err := broker.Open(c)
 	if err != nil {
-		n.t.Fatal(err)
+		stop()
+		close(l.done)
+		if !l.crashed.Load() {
+			n.c.fails("node %d does not start: %v", n.id, err)
+		}
+		return
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	n.stop, n.done = stop, make(chan error, 1)
-	go func() { n.done <- b.Run(ctx) }()
+	n.c.lives.Go(func() {
+		defer close(l.done)
+		l.err = b.Run(ctx)
+		if ctx.Err() == nil && !l.crashed.Load() {
+			n.c.fails("node %d ended by itself: %v", n.id, l.err)
+		}
+	})
+}
+
+// awaitReady waits until the node serves, which is bounded (U2).
+func (n *node) awaitReady() {
+	t := time.NewTimer(patience)
+	defer t.Stop()
 	select {
-	case <-ready:
-	case err := <-n.done:
-		n.t.Fatalf("the broker ended at its start: %v", err)
-	case <-time.After(time.Minute):
-		n.t.Fatal("the broker is not ready after a minute")
+	case <-n.life.ready:
+	case <-n.life.done:
+	case <-t.C:
+		n.c.fails("node %d does not serve after %s", n.id, patience)
 	}
 }
 
-// end stops the broker cleanly.
+// end stops the node cleanly, if it runs.
 func (n *node) end() {
-	n.t.Helper()
-	n.stop()
-	if err := <-n.done; err != nil {
-		n.t.Errorf("the broker's end: %v", err)
+	l := n.life
+	if l == nil {
+		return
 	}
+	l.stop()
+	<-l.done
+	if l.err != nil {
+		n.c.fails("the end of node %d: %v", n.id, l.err)
+	}
+	n.life = nil
 }
 
-// crash ends the broker at this moment: nothing that it does from now on is seen by a client or kept by the disk. The
-// disk keeps all that was written (a kill), or what was synced and a random part of the rest (a power cut).
-func (n *node) crash(rng *rand.Rand) {
-	power := rng.IntN(3) > 0
-	if power && rng.IntN(2) == 0 {
+// powers is how a crash treats what was written and not synced.
+type powers int
+
+const (
+	killed   powers = iota // nothing is lost
+	tornCut                // a random part is lost
+	cleanCut               // all of it is lost
+)
+
+// crash ends the process at this moment: nothing that it does from now on is seen by anybody or kept by the disk.
+// silent: the machine loses its power, so that its connections do not end.
+func (n *node) crash(rng *rand.Rand, how powers, silent bool) {
+	l := n.life
+	if l == nil {
+		return
+	}
+	l.crashed.Store(true)
+	if silent {
 		n.host.PowerOff()
 	} else {
 		n.host.Kill()
 	}
-	left := n.disk
-	switch {
-	case !power:
-		n.disk = left.KillClone()
-	case rng.IntN(2) == 0:
-		n.disk = left.CrashClone(rng)
-	default:
-		n.disk = left.CrashClone(nil)
+	switch how {
+	case killed:
+		n.disk = n.disk.KillClone()
+	case tornCut:
+		n.disk = n.disk.CrashClone(rng)
+	case cleanCut:
+		n.disk = n.disk.CrashClone(nil)
 	}
-	n.stop()
-	<-n.done // what the old process says about its end does not count
+	l.stop()
+	n.life = nil
 }
 
-// dial is a client's way to the broker. Clients are impatient, as real ones are.
-func (n *node) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	return n.client.Dial(ctx, network, addr)
+// trap cuts the power of some nodes at a sync of one of them: in the middle of it or right after it.
+type trap struct {
+	mu      sync.Mutex
+	left    int // syncs of the victims until it shuts; 0: it is not set
+	victims []*node
+	shut    func()
+	done    chan struct{}
 }
 
-// connect makes a client.
-func (n *node) connect(opts ...kgo.Opt) *kgo.Client {
-	cl, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(address), kgo.Dialer(n.dial), kgo.MetadataMinAge(10 * time.Millisecond),
-		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
-		kgo.RequestTimeoutOverhead(time.Second), // half-open connections are given up
-	}, opts...)...)
-	if err != nil {
-		n.t.Fatal(err)
+// set arms the trap. The channel is closed when it has shut.
+func (t *trap) set(victims []*node, syncs int, shut func()) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.left, t.victims, t.shut, t.done = syncs, victims, shut, make(chan struct{})
+	return t.done
+}
+
+// step is told of every sync.
+func (t *trap) step(at *node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left == 0 {
+		return
 	}
-	return cl
+	for _, n := range t.victims {
+		if n == at {
+			if t.left--; t.left == 0 {
+				t.shut()
+				close(t.done)
+			}
+			return
+		}
+	}
+}
+
+// spring shuts it now, if it has not shut.
+func (t *trap) spring() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left > 0 {
+		t.left = 0
+		t.shut()
+		close(t.done)
+	}
 }

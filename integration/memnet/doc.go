@@ -20,6 +20,8 @@
 //	M2  What has arrived stays readable through cuts; what has not waits for Heal.
 //	M3  Waiting ends with data, a deadline, a context or Close; nothing waits under the lock.
 //	M4  Chance (jitter) comes from the seed, the addresses and the order of the packets of one direction alone.
+//	M5  Once Kill or PowerOff has returned, nothing that a process of that host still does reaches anybody: its goroutines
+//	    may go on, as those of a simulated process do until they notice, but what they dial never answers.
 //
 // Goroutines: none; packets carry the time of their arrival and whoever reads waits for it. Locks: Network.mu, held for
 // memory only.

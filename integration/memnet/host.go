@@ -10,16 +10,35 @@ import (
 	"time"
 )
 
-// Host is a machine with one IP address. Listen and Dial are what broker.Config and kgo.Dialer take.
+// Host is a machine with one IP address.
 type Host struct {
 	n  *Network
 	ip netip.Addr
 
 	// guarded by Network.mu
 	on        bool
+	lives     int // how often all that ran here has ended
 	listeners map[uint16]*listener
 	ports     uint16 // the last one given to a dial or to a listener that did not care
 }
+
+func (h *Host) String() string { return h.ip.String() }
+
+// Process is what runs on a host until Kill or PowerOff. Listen and Dial are what broker.Config and kgo.Dialer take.
+type Process struct {
+	h    *Host
+	life int
+}
+
+// Start starts a process.
+func (h *Host) Start() *Process {
+	h.n.mu.Lock()
+	defer h.n.mu.Unlock()
+	return &Process{h, h.lives}
+}
+
+// gone: a process that has ended reaches nobody any more (M5). mu is held.
+func (p *Process) gone() bool { return p.life != p.h.lives }
 
 const (
 	backlog     = 128               // connections not yet accepted
@@ -39,13 +58,17 @@ func (h *Host) free() uint16 {
 }
 
 // Listen binds a port of the host; an address without an IP, or an unspecified one, is the host's.
-func (h *Host) Listen(network, addr string) (net.Listener, error) {
+func (p *Process) Listen(network, addr string) (net.Listener, error) {
+	h := p.h
 	at, err := h.resolve(addr)
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
+	if p.gone() {
+		return nil, &net.OpError{Op: "listen", Net: network, Err: net.ErrClosed}
+	}
 	if at.Port() == 0 {
 		at = netip.AddrPortFrom(at.Addr(), h.free())
 	}
@@ -78,7 +101,8 @@ func (h *Host) resolve(addr string) (netip.AddrPort, error) {
 }
 
 // Dial connects to a listener of any host.
-func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (p *Process) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	h := p.h
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, syscall.ETIMEDOUT)
 	defer cancel()
 	fail := func(err error) (net.Conn, error) {
@@ -97,11 +121,11 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if to.IsLoopback() {
 		to = h.ip
 	}
-	if err := h.n.travel(ctx, pair{h.ip, to}); err != nil {
+	if err := p.travel(ctx, pair{h.ip, to}); err != nil {
 		return fail(err)
 	}
-	c := h.n.connect(h, to, at)
-	if err := h.n.travel(ctx, pair{to, h.ip}); err != nil {
+	c := p.connect(to, at)
+	if err := p.travel(ctx, pair{to, h.ip}); err != nil {
 		if c != nil {
 			_ = c.Close() // nobody has it
 		}
@@ -113,12 +137,13 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return c, nil
 }
 
-// travel waits as long as a packet that is sent now is under way.
-func (n *Network) travel(ctx context.Context, p pair) error {
+// travel waits as long as a packet of a dial that is sent now is under way.
+func (p *Process) travel(ctx context.Context, way pair) error {
+	n := p.h.n
 	for {
 		n.mu.Lock()
-		l := n.link(p)
-		open := !l.cut && n.isOn(p.from) && n.isOn(p.to)
+		l := n.link(way)
+		open := p.passable(l, way)
 		latency, changed := l.Latency, n.changed.wait()
 		n.mu.Unlock()
 		if open {
@@ -132,7 +157,10 @@ func (n *Network) travel(ctx context.Context, p pair) error {
 		t := time.NewTimer(latency)
 		select {
 		case <-t.C:
-			if open && n.passable(p) {
+			n.mu.Lock()
+			arrived := open && p.passable(l, way)
+			n.mu.Unlock()
+			if arrived {
 				return nil
 			}
 		case <-changed:
@@ -147,19 +175,19 @@ func (n *Network) travel(ctx context.Context, p pair) error {
 // isOn: an address without a host is silent. mu is held.
 func (n *Network) isOn(ip netip.Addr) bool { return n.hosts[ip] != nil && n.hosts[ip].on }
 
-func (n *Network) passable(p pair) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return !n.link(p).cut && n.isOn(p.from) && n.isOn(p.to)
+// passable says whether a packet of this process' dial gets through. mu is held.
+func (p *Process) passable(l *link, way pair) bool {
+	return !l.cut && !p.gone() && p.h.n.isOn(way.from) && p.h.n.isOn(way.to)
 }
 
 // connect puts a connection into the backlog of a listener; nil: refused.
-func (n *Network) connect(from *Host, to netip.Addr, at netip.AddrPort) *conn {
+func (p *Process) connect(to netip.Addr, at netip.AddrPort) *conn {
+	from, n := p.h, p.h.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	host := n.hosts[to]
 	l := host.listeners[at.Port()]
-	if l == nil || len(l.waiting) >= backlog {
+	if p.gone() || l == nil || len(l.waiting) >= backlog {
 		return nil
 	}
 	client := netip.AddrPortFrom(from.ip, from.free())
@@ -176,10 +204,11 @@ func (n *Network) connect(from *Host, to netip.Addr, at netip.AddrPort) *conn {
 	return a
 }
 
-// Kill ends the host's process: its listeners and connections close, as kill -9 has it.
+// Kill ends the host's processes: their listeners and connections close, as kill -9 has it.
 func (h *Host) Kill() {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
+	h.lives++
 	h.closeListeners()
 	for c := range h.n.conns {
 		if c.host == h {
@@ -193,6 +222,7 @@ func (h *Host) PowerOff() {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
 	h.on = false
+	h.lives++
 	h.closeListeners()
 	now := time.Now()
 	for c := range h.n.conns {

@@ -23,8 +23,9 @@ type ground struct {
 	t    *testing.T
 	n    *Network
 	a, b *Host
-	l    net.Listener // on b
-	x, y net.Conn     // of a, of b
+	p, q *Process     // on a, on b
+	l    net.Listener // of q
+	x, y net.Conn     // of p, of q
 }
 
 const latency = 10 * time.Millisecond
@@ -36,9 +37,10 @@ func bubble(t *testing.T, test func(g *ground)) {
 		g := &ground{t: t, n: New(1)}
 		g.n.SetLinks(Link{Latency: latency})
 		g.a, g.b = g.n.Host("10.0.0.1"), g.n.Host("10.0.0.2")
-		g.l = must(g.b.Listen("tcp", ":9092"))
+		g.p, g.q = g.a.Start(), g.b.Start()
+		g.l = must(g.q.Listen("tcp", ":9092"))
 		began := time.Now()
-		g.x = must(g.a.Dial(t.Context(), "tcp", "10.0.0.2:9092"))
+		g.x = must(g.p.Dial(t.Context(), "tcp", "10.0.0.2:9092"))
 		g.y = must(g.l.Accept())
 		g.took(began, 2*latency)
 		test(g)
@@ -261,7 +263,7 @@ func TestADialWaitsForACutToHeal(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(g.t.Context(), time.Second)
 		defer cancel()
-		_, err := g.a.Dial(ctx, "tcp", "10.0.0.2:9092")
+		_, err := g.p.Dial(ctx, "tcp", "10.0.0.2:9092")
 		var timeout net.Error
 		if !errors.As(err, &timeout) || !timeout.Timeout() {
 			t.Error(err)
@@ -270,7 +272,7 @@ func TestADialWaitsForACutToHeal(t *testing.T) {
 		g.fails(must(g.l.Accept()), io.EOF) // it had come as far as b
 		go func() { time.Sleep(time.Minute); g.n.Heal(g.a, g.b) }()
 		began = time.Now()
-		c := must(g.a.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"))
+		c := must(g.p.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"))
 		g.took(began, time.Minute+latency)
 		_ = c.Close()
 	})
@@ -287,20 +289,20 @@ func TestWhatADialMeets(t *testing.T) {
 			"10.9.9.9:9092": {syscall.ETIMEDOUT, dialTimeout},
 		} {
 			began := time.Now()
-			if c, err := g.a.Dial(g.t.Context(), "tcp", addr); c != nil || !errors.Is(err, want.err) {
+			if c, err := g.p.Dial(g.t.Context(), "tcp", addr); c != nil || !errors.Is(err, want.err) {
 				t.Error(addr, err)
 			}
 			g.took(began, want.took)
 		}
 		var unknown *net.DNSError
-		if _, err := g.a.Dial(g.t.Context(), "tcp", "elsewhere:1"); !errors.As(err, &unknown) {
+		if _, err := g.p.Dial(g.t.Context(), "tcp", "elsewhere:1"); !errors.As(err, &unknown) {
 			t.Error(err)
 		}
-		if _, err := g.b.Listen("tcp", "0.0.0.0:9092"); !errors.Is(err, syscall.EADDRINUSE) {
+		if _, err := g.q.Listen("tcp", "0.0.0.0:9092"); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Error(err)
 		}
 		_ = g.l.Close()
-		if _, err := g.a.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := g.p.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Error(err)
 		}
 		if _, err := g.l.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -308,7 +310,7 @@ func TestWhatADialMeets(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(g.t.Context())
 		cancel()
-		if _, err := g.a.Dial(ctx, "tcp", "10.0.0.2:9092"); !errors.Is(err, context.Canceled) {
+		if _, err := g.p.Dial(ctx, "tcp", "10.0.0.2:9092"); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})
@@ -316,9 +318,9 @@ func TestWhatADialMeets(t *testing.T) {
 
 func TestLoopbackIsTheHostItself(t *testing.T) {
 	bubble(t, func(g *ground) {
-		l := must(g.a.Listen("tcp", "127.0.0.1:0"))
+		l := must(g.p.Listen("tcp", "127.0.0.1:0"))
 		began := time.Now()
-		c := must(g.a.Dial(g.t.Context(), "tcp", l.Addr().String()))
+		c := must(g.p.Dial(g.t.Context(), "tcp", l.Addr().String()))
 		g.took(began, 0)
 		if host, _, _ := net.SplitHostPort(must(l.Accept()).RemoteAddr().String()); host != "127.0.0.1" {
 			t.Error(host)
@@ -334,11 +336,41 @@ func TestAKilledProcessIsNoticed(t *testing.T) {
 		g.fails(g.y, net.ErrClosed)
 		g.fails(g.x, io.EOF)
 		g.took(began, latency)
-		if _, err := g.a.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := g.p.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Error(err)
 		}
-		_ = must(g.b.Listen("tcp", ":9092")).Close() // the port is free
+		_ = must(g.b.Start().Listen("tcp", ":9092")).Close() // the port is free
 	})
+}
+
+// The goroutines of a simulated process outlive it (M5).
+func TestAProcessThatHasEndedReachesNobody(t *testing.T) {
+	for name, end := range map[string]func(h *Host){"killed": (*Host).Kill, "power": func(h *Host) { h.PowerOff(); h.PowerOn() }} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(g *ground) {
+				under := make(chan error)
+				go func() {
+					_, err := g.p.Dial(g.t.Context(), "tcp", "10.0.0.2:9092")
+					under <- err
+				}()
+				time.Sleep(latency / 2)
+				end(g.a)
+				if err := <-under; !errors.Is(err, syscall.ETIMEDOUT) {
+					t.Errorf("a dial that was under way: %v", err)
+				}
+				ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
+				defer cancel()
+				if _, err := g.p.Dial(ctx, "tcp", "10.0.0.2:9092"); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("a new dial: %v", err)
+				}
+				if _, err := g.p.Listen("tcp", ":1"); !errors.Is(err, net.ErrClosed) {
+					t.Errorf("a new listener: %v", err)
+				}
+				c := must(g.a.Start().Dial(g.t.Context(), "tcp", "10.0.0.2:9092"))
+				_ = c.Close()
+			})
+		})
+	}
 }
 
 func TestLostPowerLeavesHalfOpenConnections(t *testing.T) {
@@ -351,9 +383,9 @@ func TestLostPowerLeavesHalfOpenConnections(t *testing.T) {
 		_ = g.x.SetReadDeadline(began.Add(time.Hour))
 		g.fails(g.x, os.ErrDeadlineExceeded)
 		_ = g.x.SetReadDeadline(time.Time{})
-		g.l = must(g.b.Listen("tcp", ":9092"))
+		g.l = must(g.b.Start().Listen("tcp", ":9092"))
 		go func() { time.Sleep(time.Minute); g.b.PowerOn() }()
-		c := must(g.a.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"))
+		c := must(g.p.Dial(g.t.Context(), "tcp", "10.0.0.2:9092"))
 		g.took(began, time.Hour+time.Minute+2*latency)
 		_ = c.Close()
 		g.write(g.x, "still there?")
@@ -383,11 +415,11 @@ func exchange(t *testing.T, seed uint64) (trace []string) {
 		n := New(seed)
 		n.SetLinks(Link{Latency: time.Millisecond, Jitter: 5 * time.Millisecond, Bandwidth: 1 << 20, Segment: 1500})
 		a, b := n.Host("10.0.0.1"), n.Host("10.0.0.2")
-		l := must(b.Listen("tcp", ":1"))
+		p, l := a.Start(), must(b.Start().Listen("tcp", ":1"))
 		traces := make([][]string, 4)
 		var all sync.WaitGroup
 		for i := range traces {
-			x := must(a.Dial(t.Context(), "tcp", "10.0.0.2:1"))
+			x := must(p.Dial(t.Context(), "tcp", "10.0.0.2:1"))
 			y := must(l.Accept())
 			sent := make([]byte, 50_000)
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
@@ -450,13 +482,13 @@ func TestASeedGivesOneRun(t *testing.T) {
 
 func TestHTTPWorksOverIt(t *testing.T) {
 	bubble(t, func(g *ground) {
-		l := must(g.b.Listen("tcp", ":80"))
+		l := must(g.q.Listen("tcp", ":80"))
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(w, r.Body)
 		})}
 		var served sync.WaitGroup
 		served.Go(func() { _ = server.Serve(l) })
-		transport := &http.Transport{DialContext: g.a.Dial, IdleConnTimeout: time.Minute}
+		transport := &http.Transport{DialContext: g.p.Dial, IdleConnTimeout: time.Minute}
 		client := &http.Client{Transport: transport}
 		for range 3 {
 			r := must(client.Post("http://10.0.0.2/", "text/plain", bytes.NewReader(make([]byte, 1<<20))))
