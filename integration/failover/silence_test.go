@@ -23,8 +23,9 @@ const (
 	runningLimit = 6 * time.Second
 )
 
-// impatient gives up on a broker two seconds after it asked.
-var impatient = []kgo.Opt{quick, kgo.ProduceRequestTimeout(time.Second), kgo.RequestTimeoutOverhead(time.Second)}
+// impatient gives up on a broker two seconds after it asked. It dials no longer than it waits for other answers: franz-go's
+// ten seconds, twice for each try, would be all that is seen where the client is cut off from the leader, too.
+var impatient = []kgo.Opt{quick, kgo.ProduceRequestTimeout(time.Second), kgo.RequestTimeoutOverhead(time.Second), kgo.DialTimeout(time.Second)}
 
 // silencing is a way to silence a leader and to end that.
 type silencing struct {
@@ -90,6 +91,7 @@ func silence(t *testing.T, f *field, ways []silencing) {
 			f.c.Lead(f.within(time.Minute), f.adm, topic, leader)
 			s.resumed(time.Now())
 			w := f.witness(leader)
+			s.resumed(time.Now()) // what the witness has written with acks=1 is committed now
 			began := time.Now()
 			way.begin(f, leader)
 			asking := f.ask(w, way.reachable)

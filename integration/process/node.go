@@ -172,6 +172,19 @@ func (n *Node) Wait(most time.Duration) int {
 	return n.cmd.ProcessState.ExitCode()
 }
 
+// Running says that the process was started and has not ended.
+func (n *Node) Running() bool {
+	if n.exited == nil {
+		return false
+	}
+	select {
+	case <-n.exited:
+		return false
+	default:
+		return true
+	}
+}
+
 // KeepAddress makes the next start listen where this one does, so that clients find it again.
 func (n *Node) KeepAddress() {
 	n.args = append(n.args, "--override", "listeners=PLAINTEXT://"+n.Addr)
