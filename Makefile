@@ -4,6 +4,8 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 20s
 ROUNDS   ?= 30
+KILLS    ?= 50
+FAULTS   ?= 20
 # The outside suites and what they need are described where they are kept.
 SUITES_AT ?= ../shared/acceptance/suites
 
@@ -12,7 +14,7 @@ CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 # metrics and health need no HTTP/2
 BUILD = CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 
-.PHONY: build test race lint fuzz mutants process abuse kill powercut bench kcat tools million suites ci clean
+.PHONY: build test race lint fuzz mutants process abuse kill powercut failover chaos bench kcat tools million suites ci clean
 
 build:
 	$(BUILD) -o bin/cordwood ./cmd/broker
@@ -53,6 +55,15 @@ kill:
 # ROUNDS power cuts under load, on a mounted file system that forgets what was not synced (root, /dev/fuse)
 powercut:
 	go test -tags process ./integration/powercut -rounds $(ROUNDS) -v -timeout 60m
+
+# how long clients wait when a node of three is killed, paused, cut off or restarted, with limits (a quiet machine; root for the cut links)
+failover:
+	go test -tags process ./integration/failover -kills $(KILLS) -faults $(FAULTS) -limits -v -timeout 60m
+
+# ROUNDS random faults over three nodes, from SEED: nothing is lost, doubled, out of order or stale (root for the cut links; 330
+# rounds are 200 kills, 50 pauses, 50 cuts and 30 kills of all nodes)
+chaos:
+	go test -tags process ./integration/chaos $(if $(SEED),-seed $(SEED)) -rounds $(ROUNDS) -v -timeout 120m
 
 # set KAFKA_SH to the script that runs Apache Kafka to measure both in turn
 bench: build
