@@ -11,8 +11,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// deathPause lies between the two dials that must both be refused (R19).
-const deathPause = 20 * time.Millisecond
+// deathPause lies between the two dials that must both be refused (R19); deathDial is how long one may take.
+const (
+	deathPause = 20 * time.Millisecond
+	deathDial  = 500 * time.Millisecond
+)
+
+// deathPatience lies between examinations of one suspect. A process that is killed closes its files one after the other,
+// so that its address may still answer when the end of another connection has raised the suspicion.
+var deathPatience = []time.Duration{deathPause, 2 * deathPause, 4 * deathPause, 8 * deathPause}
 
 // Suspect says that a broker's process may be gone: the connection of its heartbeats
 // broke, or another broker lost its own to it. If the broker's address refuses two dials,
@@ -65,21 +72,35 @@ func (n *Node) investigate(ctx context.Context) {
 	}
 }
 
-// examine dials one broker and has it fenced if its process is gone.
+// examine dials a suspect until its process is proven gone, or a heartbeat proves that it is not, or enough was tried.
 func (n *Node) examine(ctx context.Context, b *metadata.Broker) {
-	since := time.Now()
-	if !n.cfg.Probe(ctx, b) {
-		return
+	suspected := time.Now()
+	for _, wait := range deathPatience {
+		since := time.Now()
+		if n.refuses(ctx, b) && pause(ctx, deathPause) && n.refuses(ctx, b) && n.fenceDead(ctx, decide.Death{ID: b.ID, Epoch: b.Epoch, Since: since}) {
+			n.log.Warn("broker is fenced: its address refuses connections", zap.String("event", "CW-0416"), zap.Int32("broker", int32(b.ID)))
+			return
+		}
+		if now := n.Image().Broker(b.ID); now == nil || now.Fenced || now.Epoch != b.Epoch || n.heardSince(b.ID, suspected) || !pause(ctx, wait) {
+			return
+		}
 	}
-	select {
-	case <-time.After(deathPause):
-	case <-ctx.Done():
-		return
-	}
-	if !n.cfg.Probe(ctx, b) {
-		return
-	}
-	death := decide.Death{ID: b.ID, Epoch: b.Epoch, Since: since}
+}
+
+func (n *Node) refuses(ctx context.Context, b *metadata.Broker) bool {
+	ctx, cancel := context.WithTimeout(ctx, deathDial)
+	defer cancel()
+	return n.cfg.Probe(ctx, b)
+}
+
+func (n *Node) heardSince(id metadata.NodeID, since time.Time) bool {
+	n.sessions.mu.Lock()
+	defer n.sessions.mu.Unlock()
+	return n.sessions.heard[id].at.After(since)
+}
+
+// fenceDead reports whether the evidence was enough.
+func (n *Node) fenceDead(ctx context.Context, death decide.Death) bool {
 	dead, _, err := Do(ctx, n, func(img *metadata.Image, now time.Time) (decide.Outcome[[]metadata.NodeID], error) {
 		n.sessions.mu.Lock()
 		defer n.sessions.mu.Unlock()
@@ -87,7 +108,15 @@ func (n *Node) examine(ctx context.Context, b *metadata.Broker) {
 		n.sessions.fencing = append(n.sessions.fencing, out.Reply...)
 		return out, nil
 	})
-	if err == nil && len(dead) > 0 {
-		n.log.Warn("broker is fenced: its address refuses connections", zap.String("event", "CW-0416"), zap.Int32("broker", int32(b.ID)))
+	return err == nil && len(dead) > 0
+}
+
+// pause reports whether so much time passed before ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

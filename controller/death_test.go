@@ -52,6 +52,42 @@ func TestABrokerWhoseProcessIsGoneIsFencedAtOnce(t *testing.T) {
 	})
 }
 
+// A process that is killed closes its files one after the other: that of its heartbeats may be gone while its address still
+// answers. Nobody raises the suspicion again.
+func TestADyingProcessIsDialedUntilItsAddressRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int32
+		cfg := config(vfs.NewMem(), "/raft")
+		cfg.Probe = func(context.Context, *metadata.Broker) bool { return dials.Add(1) > 2 }
+		n := start(t, cfg)
+		defer n.stop()
+		n.join(2, 1)
+		n.join(3, 2)
+		n.Suspect(2)
+		time.Sleep(200 * time.Millisecond)
+		if !n.Image().Broker(2).Fenced {
+			t.Fatal(dials.Load())
+		}
+	})
+}
+
+func TestASuspectThatLivesIsDialedAFewTimesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int32
+		cfg := config(vfs.NewMem(), "/raft")
+		cfg.Probe = func(context.Context, *metadata.Broker) bool { dials.Add(1); return false }
+		n := start(t, cfg)
+		defer n.stop()
+		n.join(2, 1)
+		n.join(3, 2)
+		n.Suspect(2)
+		time.Sleep(time.Second)
+		if n.Image().Broker(2).Fenced || int(dials.Load()) != len(deathPatience) {
+			t.Fatal(n.Image().Broker(2).Fenced, dials.Load())
+		}
+	})
+}
+
 func TestAHeartbeatIsStrongerThanTwoRefusedDials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dials atomic.Int32

@@ -53,14 +53,68 @@ func (g *guard) write(do func() error) error {
 	if err := g.failed(); err != nil {
 		return err
 	}
-	watch := time.AfterFunc(g.stall, func() { g.fail(fmt.Errorf("%w: a write has taken more than %v", ErrDiskStalled, g.stall)) })
+	w := g.watch()
 	err := do()
-	watch.Stop()
+	w.stop()
 	if err != nil {
 		g.fail(fmt.Errorf("%w: %w", ErrDiskFailed, err))
 		return err
 	}
 	return g.failed()
+}
+
+// quarters of the deadline are counted one by one: time in which the whole process was stopped says nothing of the disk, so
+// that a quarter that ends late begins the count anew.
+const quarters = 4
+
+// watch is the deadline of one write.
+type watch struct {
+	g       *guard
+	quarter time.Duration
+
+	mu    sync.Mutex
+	timer *time.Timer // nil: the write has ended
+	due   time.Time
+	left  int
+}
+
+func (g *guard) watch() *watch {
+	w := &watch{g: g, quarter: g.stall / quarters, left: quarters}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.due = time.Now().Add(w.quarter)
+	w.timer = time.AfterFunc(w.quarter, w.fire)
+	return w
+}
+
+func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+	w.timer = nil
+}
+
+func (w *watch) fire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil {
+		return
+	}
+	if w.over(time.Now()) {
+		w.g.fail(fmt.Errorf("%w: a write has taken more than %v", ErrDiskStalled, w.g.stall))
+		return
+	}
+	w.timer.Reset(w.quarter)
+}
+
+// over counts a quarter and says whether it was the last one.
+func (w *watch) over(now time.Time) bool {
+	if now.Sub(w.due) > w.quarter {
+		w.left = quarters + 1
+	}
+	w.left--
+	w.due = now.Add(w.quarter)
+	return w.left == 0
 }
 
 // halt stops the node where raft would panic instead. It ends the goroutine it is called

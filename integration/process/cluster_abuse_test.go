@@ -31,7 +31,7 @@ type loaded struct {
 func startLoaded(t *testing.T, c *Cluster) *loaded {
 	t.Helper()
 	c.Start()
-	l := &loaded{Cluster: c, load: NewLoad("loaded"), cl: c.client(LoadOptions()...)}
+	l := &loaded{Cluster: c, load: NewLoad("loaded"), cl: c.Client(LoadOptions()...)}
 	l.adm = kadm.NewClient(l.cl)
 	for _, topic := range []string{"loaded", "victim"} {
 		if r, err := l.adm.CreateTopic(Context(t, time.Minute), 1, 3, map[string]*string{"min.insync.replicas": kadm.StringPtr("2")}, topic); err != nil || r.Err != nil {
@@ -141,7 +141,7 @@ func TestWhatOnlyBrokersSayMovesNoCluster(t *testing.T) {
 // as soon as there are descriptors again.
 func TestClientsThatTakeAllDescriptorsStarveNoQuorum(t *testing.T) {
 	l := startLoaded(t, NewCluster(t, 3))
-	leader := l.leader(Context(t, time.Minute), l.adm, "loaded", -1)
+	leader := l.Leader(Context(t, time.Minute), l.adm, "loaded", -1)
 	node, controllers := l.Nodes[leader-1], l.controllers[leader-1]
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", node.PID()))
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Any node may be killed or stopped at any time, as long as the others are in sync again before the next one.
@@ -18,12 +17,12 @@ func TestNoAcknowledgedRecordIsLostOrDoubledByKillsInACluster(t *testing.T) {
 	rng := rand.New(rand.NewPCG(*seed, 3))
 	c := NewCluster(t, 3, "--override", "log.segment.bytes=1048576")
 	c.Start()
-	adm := kadm.NewClient(c.client())
+	adm := kadm.NewClient(c.Client())
 	if r, err := adm.CreateTopic(Context(t, time.Minute), 1, 3, nil, "killed"); err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
 	l := NewLoad("killed")
-	cl := c.client(append(LoadOptions(), kgo.SeedBrokers(c.Addrs()...))...)
+	cl := c.Client(LoadOptions()...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); l.Run(ctx, cl) }()
@@ -40,7 +39,7 @@ func TestNoAcknowledgedRecordIsLostOrDoubledByKillsInACluster(t *testing.T) {
 		}
 		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
 		victim.Start()
-		c.awaitInSync(Context(t, time.Minute), adm, "killed")
+		c.AwaitInSync(Context(t, time.Minute), adm, "killed")
 		t.Logf("round %d: node at %s was gone after %d acknowledgements", i+1, victim.Addr, before)
 	}
 	cancel()
@@ -52,23 +51,5 @@ func TestNoAcknowledgedRecordIsLostOrDoubledByKillsInACluster(t *testing.T) {
 	t.Log(r)
 	if _, failed := l.Acked(); len(r.Errors()) > 0 || failed > 0 || r.Acked == 0 {
 		t.Errorf("%s; %d failed", r, failed)
-	}
-}
-
-// awaitInSync waits until every replica of a topic's only partition is in its ISR.
-func (c *Cluster) awaitInSync(ctx context.Context, adm *kadm.Client, topic string) {
-	c.t.Helper()
-	for {
-		topics, err := adm.ListTopics(ctx, topic)
-		if err == nil && len(topics[topic].Partitions[0].ISR) == len(c.Nodes) {
-			return
-		}
-		if ctx.Err() != nil {
-			for _, n := range c.Nodes {
-				c.t.Log(n.Log())
-			}
-			c.t.Fatalf("not in sync: %+v, %v", topics[topic].Partitions, err)
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -3,7 +3,6 @@
 package process
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -13,39 +12,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// clusterClient is a client of all nodes.
-func (c *Cluster) client(opts ...kgo.Opt) *kgo.Client {
-	c.t.Helper()
-	return c.Nodes[0].Client(append([]kgo.Opt{kgo.SeedBrokers(c.Addrs()...), kgo.RecordDeliveryTimeout(time.Minute)}, opts...)...)
-}
-
-// leader waits for a partition's leader other than not, and returns its node id.
-func (c *Cluster) leader(ctx context.Context, adm *kadm.Client, topic string, not int32) int32 {
-	c.t.Helper()
-	for {
-		topics, err := adm.ListTopics(ctx, topic)
-		if err == nil && topics[topic].Err == nil && len(topics[topic].Partitions) > 0 {
-			if p := topics[topic].Partitions[0]; p.Leader > 0 && p.Leader != not {
-				return p.Leader
-			}
-		}
-		if ctx.Err() != nil {
-			c.t.Fatalf("no leader of %s but %d: %v, %v", topic, not, topics, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 func TestWhatAClusterAcknowledgedOutlivesItsLeader(t *testing.T) {
 	c := NewCluster(t, 3)
 	c.Start()
 	ctx := Context(t, 2*time.Minute)
-	client := c.client()
+	client := c.Client()
 	adm := kadm.NewClient(client)
 	if r, err := adm.CreateTopic(ctx, 1, 3, nil, "t"); err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
-	leader := c.leader(ctx, adm, "t", -1)
+	leader := c.Leader(ctx, adm, "t", -1)
 
 	const total, half = 2000, 1000
 	killed := make(chan struct{})
@@ -80,11 +56,11 @@ func TestWhatAClusterAcknowledgedOutlivesItsLeader(t *testing.T) {
 	if len(acknowledged) != total {
 		t.Errorf("%d of %d records were acknowledged; first failure %v", len(acknowledged), total, failures)
 	}
-	if now := c.leader(ctx, adm, "t", leader); now == leader {
+	if now := c.Leader(ctx, adm, "t", leader); now == leader {
 		t.Errorf("node %d still leads", now)
 	}
 
-	reader := c.client(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	reader := c.Client(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	seen := map[string]int{}
 	for len(seen) < len(acknowledged) {
 		fetches := reader.PollFetches(ctx)

@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // command runs `cordwood cluster` against the nodes with the given numbers.
@@ -53,7 +53,7 @@ func (c *Cluster) wants(code int, nodes []int, args []string, wanted ...string) 
 func TestARollingRestartCausesNoProduceError(t *testing.T) {
 	c := NewCluster(t, 3)
 	c.Start()
-	adm := kadm.NewClient(c.client())
+	adm := kadm.NewClient(c.Client())
 	if r, err := adm.CreateTopic(Context(t, time.Minute), 6, 3, nil, "rolled"); err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
@@ -100,14 +100,14 @@ func TestARollingRestartCausesNoProduceError(t *testing.T) {
 func TestALostBrokerIsDecommissioned(t *testing.T) {
 	c := NewCluster(t, 4)
 	c.Start()
-	adm := kadm.NewClient(c.client())
+	adm := kadm.NewClient(c.Client())
 	for topic, partitions := range map[string]int32{"t": 8, "loaded": 1} {
 		if r, err := adm.CreateTopic(Context(t, time.Minute), partitions, 2, nil, topic); err != nil || r.Err != nil {
 			t.Fatal(err, r.Err)
 		}
 	}
 	l := NewLoad("loaded")
-	cl := c.client(LoadOptions()...)
+	cl := c.Client(LoadOptions()...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); l.Run(ctx, cl) }()
@@ -156,15 +156,32 @@ func TestALostBrokerIsDecommissioned(t *testing.T) {
 	}
 }
 
+// reassign asks one broker, which forwards it: whom clients take for the controller may be the one that hangs.
+func (c *Cluster) reassign(topic string, replicas []int32, broker int) {
+	c.t.Helper()
+	q := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	move := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+	move.Topic, move.Partitions = topic, []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Replicas: replicas}}
+	q.Topics = append(q.Topics, move)
+	raw, err := c.Nodes[broker-1].Client().Broker(broker).RetriableRequest(Context(c.t, time.Minute), q)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r := raw.(*kmsg.AlterPartitionAssignmentsResponse)
+	if r.ErrorCode != 0 || len(r.Topics) != 1 || r.Topics[0].Partitions[0].ErrorCode != 0 {
+		c.t.Fatalf("%+v", r)
+	}
+}
+
 // A move to a broker that hangs is stuck, says why, and can be undone.
 func TestAStuckMoveSaysWhyAndIsUndone(t *testing.T) {
 	c := NewCluster(t, 3)
 	c.Start()
-	adm := kadm.NewClient(c.client())
+	adm := kadm.NewClient(c.Client())
 	if r, err := adm.CreateTopic(Context(t, time.Minute), 1, 1, nil, "t"); err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
-	leader := int(c.leader(Context(t, time.Minute), adm, "t", -1))
+	leader := int(c.Leader(Context(t, time.Minute), adm, "t", -1))
 	target, other := leader%3+1, (leader+1)%3+1
 	c.wants(0, []int{1, 2, 3}, []string{"health", "--wait", "60s"})
 	// The quorum's leader must answer: the other one hangs then.
@@ -172,15 +189,8 @@ func TestAStuckMoveSaysWhyAndIsUndone(t *testing.T) {
 		target, other = other, target
 	}
 	// It hangs, and the controllers do not know yet: they take it for a replica's new place.
-	if err := c.Nodes[target-1].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	awake := kadm.NewClient(c.Nodes[leader-1].Client())
-	var req kadm.AlterPartitionAssignmentsReq
-	req.Assign("t", 0, []int32{int32(target)})
-	if r, err := awake.AlterPartitionAssignments(Context(t, time.Minute), req); err != nil || r.Error() != nil {
-		t.Fatal(err, r)
-	}
+	c.Nodes[target-1].Pause()
+	c.reassign("t", []int32{int32(target)}, leader)
 	alive := []int{leader, other}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		_, out, errs := c.command(alive, "reassign", "list")
@@ -195,8 +205,6 @@ func TestAStuckMoveSaysWhyAndIsUndone(t *testing.T) {
 	c.wants(1, alive, []string{"reassign", "wait", "--timeout", "1s"}, "not done after 1s", fmt.Sprintf("t-0  %d -> %d  copying", leader, target), "stuck: ")
 	c.wants(0, alive, []string{"reassign", "--cancel"}, "cancelled  t-0")
 	c.wants(0, alive, []string{"reassign", "wait"}, "0 of 0 partitions moved")
-	if err := c.Nodes[target-1].cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	c.Nodes[target-1].Resume()
 	c.wants(0, []int{1, 2, 3}, []string{"health", "--wait", "60s"}, "state  healthy")
 }

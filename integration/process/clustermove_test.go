@@ -55,7 +55,7 @@ func (c *Cluster) partition(adm *kadm.Client, topic string, wanted func(kadm.Par
 // write produces so many records of a size and wants all of them acknowledged.
 func (c *Cluster) write(topic string, count, size int) {
 	c.t.Helper()
-	cl := c.client(kgo.DefaultProduceTopic(topic), kgo.ProducerBatchMaxBytes(100_000), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	cl := c.Client(kgo.DefaultProduceTopic(topic), kgo.ProducerBatchMaxBytes(100_000), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	defer cl.Close()
 	for i := range count {
 		cl.Produce(context.Background(), &kgo.Record{Value: append(fmt.Appendf(nil, "%08d", i), make([]byte, size)...)}, func(_ *kgo.Record, err error) {
@@ -74,8 +74,8 @@ func (c *Cluster) write(topic string, count, size int) {
 func TestAnUncleanElectionIsForWhoeverRuns(t *testing.T) {
 	c := NewCluster(t, 3)
 	c.Start()
-	adm := kadm.NewClient(c.client())
-	if err := createOn(Context(t, time.Minute), c.client(), "t", map[string]string{"min.insync.replicas": "1"}, 1, 2); err != nil {
+	adm := kadm.NewClient(c.Client())
+	if err := createOn(Context(t, time.Minute), c.Client(), "t", map[string]string{"min.insync.replicas": "1"}, 1, 2); err != nil {
 		t.Fatal(err)
 	}
 	c.write("t", 10, 10)
@@ -96,14 +96,14 @@ func TestAnUncleanElectionIsForWhoeverRuns(t *testing.T) {
 	c.wants(0, alive, []string{"elect", "--unclean", "t", "--dry-run"}, "any replica that runs; records may be lost")
 	c.wants(0, alive, []string{"elect", "--unclean", "t", "--yes"}, "elected  t-0  - -> 2")
 	c.wants(0, alive, []string{"elect", "--unclean", "t", "--yes"}, "nothing to do")
-	if end := c.Nodes[1].end(t, "t"); end != 10 {
+	if end := c.Nodes[1].end("t", 0); end != 10 {
 		t.Errorf("node 2 has %d records, it had 10", end)
 	}
 	c.write("t", 3, 10)
 	c.Nodes[0].Start() // it gives up what nobody but itself had
 	c.wants(0, []int{1, 2, 3}, []string{"health", "--wait", "60s"}, "state  healthy")
 	c.wants(0, []int{1, 2, 3}, []string{"elect", "--preferred", "t", "--yes"}, "elected  t-0  2 -> 1")
-	if end := c.Nodes[0].end(t, "t"); end != 13 {
+	if end := c.Nodes[0].end("t", 0); end != 13 {
 		t.Errorf("%d records, not 13", end)
 	}
 }
@@ -112,7 +112,7 @@ func TestAnUncleanElectionIsForWhoeverRuns(t *testing.T) {
 func TestAThrottledMoveTakesItsTime(t *testing.T) {
 	c := NewCluster(t, 3)
 	c.Start()
-	cl := c.client()
+	cl := c.Client()
 	adm := kadm.NewClient(cl)
 	if err := createOn(Context(t, time.Minute), cl, "t", nil, 1); err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestAThrottledMoveTakesItsTime(t *testing.T) {
 	}
 	c.partition(adm, "t", func(p kadm.PartitionDetail) bool { return len(p.Replicas) == 1 && p.Leader == 2 })
 	c.unthrottled(t, adm)
-	if end := c.Nodes[1].end(t, "t"); end != count {
+	if end := c.Nodes[1].end("t", 0); end != count {
 		t.Errorf("%d of %d records moved", end, count)
 	}
 }

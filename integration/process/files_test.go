@@ -210,7 +210,7 @@ func TestDamagedFilesOfALogConcernThatLogAlone(t *testing.T) {
 				n := used(t, kill)
 				c.harm(t, n)
 				n.Start()
-				n.end(t, "well")
+				n.end("well", 0)
 				readAll(t, n, "well", 100)
 				if got := count(n, "hurt"); got > 100 || c.kept && got != 100 {
 					t.Errorf("%d records\n%s", got, n.Log())

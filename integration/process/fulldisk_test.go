@@ -113,7 +113,7 @@ func readAll(t *testing.T, n *Node, topic string, want int) {
 	reader := n.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
 	defer reader.Close()
 	got := 0
-	for end := n.end(t, topic); ; {
+	for end := n.end(topic, 0); ; {
 		fetches := reader.PollFetches(Context(t, 20*time.Second))
 		if err := fetches.Err(); err != nil {
 			t.Fatalf("after %d of %d records: %v\n%s", got, want, err, n.Log())

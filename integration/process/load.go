@@ -80,44 +80,68 @@ func (l *Load) Acked() (acked, failed int64) { return l.acked.Load(), l.failed.L
 // acknowledged record must be at its offset, once, in the order in which they were sent.
 func (l *Load) Check(t testing.TB, n *Node) *check.Report {
 	t.Helper()
-	key := check.KeyOf(l.topic, 0)
-	asked := l.record.Invoke(check.Op{Process: reader, Do: check.End})
-	end := n.end(t, l.topic)
-	asked.OK(check.Step{Key: key, Offset: end})
-	cl := n.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.topic: {0: kgo.NewOffset().AtStart()}}))
-	defer cl.Close()
-	for at := int64(0); at < end; {
-		poll := l.record.Invoke(check.Op{Process: reader, Do: check.Poll})
-		fetches := cl.PollFetches(Context(t, 20*time.Second))
-		if err := fetches.Err(); err != nil {
-			t.Fatalf("reading %s at %d of %d: %v", l.topic, at, end, err)
-		}
-		steps := make([]check.Step, 0, fetches.NumRecords())
-		fetches.EachRecord(func(r *kgo.Record) {
-			at = r.Offset + 1
-			steps = append(steps, check.Step{Key: key, Read: true, Value: int64(binary.BigEndian.Uint64(r.Value)), Offset: r.Offset})
-		})
-		poll.OK(steps...)
-	}
+	n.ReadAll(l.record, reader, l.topic, 1)
 	return check.Check(l.record.History())
 }
 
-// end is the end of a topic's only partition.
-func (n *Node) end(t testing.TB, topic string) int64 {
-	t.Helper()
+// Value is a record's number, its first eight bytes.
+func Value(r *kgo.Record) int64 { return int64(binary.BigEndian.Uint64(r.Value)) }
+
+// ReadAll reads a topic from its start to its end, as one process of a history: with it everything has been read.
+func (n *Node) ReadAll(record *recorder.Recorder, process int, topic string, partitions int32) {
+	n.t.Helper()
+	left := map[int32]int64{} // partition -> its end, until it is reached
+	start := map[int32]kgo.Offset{}
+	for p := range partitions {
+		asked := record.Invoke(check.Op{Process: process, Do: check.End})
+		end := n.end(topic, p)
+		asked.OK(check.Step{Key: check.KeyOf(topic, p), Offset: end})
+		if start[p] = kgo.NewOffset().AtStart(); end > 0 {
+			left[p] = end
+		}
+	}
+	cl := n.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}))
+	defer cl.Close()
+	for len(left) > 0 {
+		poll := record.Invoke(check.Op{Process: process, Do: check.Poll})
+		fetches := cl.PollFetches(Context(n.t, 20*time.Second))
+		if err := fetches.Err(); err != nil {
+			n.t.Fatalf("reading %s, still up to %v: %v", topic, left, err)
+		}
+		poll.OK(Polled(fetches)...)
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		})
+	}
+}
+
+// Polled is what a poll brought, for a history.
+func Polled(fetches kgo.Fetches) []check.Step {
+	steps := make([]check.Step, 0, fetches.NumRecords())
+	fetches.EachRecord(func(r *kgo.Record) {
+		steps = append(steps, check.Step{Key: check.KeyOf(r.Topic, r.Partition), Read: true, Value: Value(r), Offset: r.Offset})
+	})
+	return steps
+}
+
+// end is the end of a partition.
+func (n *Node) end(topic string, partition int32) int64 {
+	n.t.Helper()
 	admin := n.Admin()
 	defer admin.Close()
-	for ctx := Context(t, 20*time.Second); ; {
+	for ctx := Context(n.t, 20*time.Second); ; {
 		offsets, err := admin.ListEndOffsets(ctx, topic)
 		if err != nil {
-			t.Fatal(err)
+			n.t.Fatal(err)
 		}
-		o, ok := offsets.Lookup(topic, 0)
+		o, ok := offsets.Lookup(topic, partition)
 		switch {
 		case ok && o.Err == nil:
 			return o.Offset
 		case !errors.Is(o.Err, kerr.OffsetNotAvailable): // not known yet, right after an election (trap 36)
-			t.Fatalf("end of %s: %v", topic, o.Err)
+			n.t.Fatalf("end of %s-%d: %v", topic, partition, o.Err)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

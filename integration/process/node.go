@@ -22,16 +22,17 @@ import (
 
 // Node is one broker process.
 type Node struct {
-	t        testing.TB
-	Dir      string // data directory
-	work     string // port file, log
-	args     []string
-	cmd      *exec.Cmd
-	exited   chan struct{}
-	exitErr  error
-	Addr     string // of the client listener
-	Internal string // of the internal one
-	HTTP     string
+	t         testing.TB
+	Dir       string // data directory
+	work      string // port file, log
+	args      []string
+	namespace string // of the network the process is in; empty: this one
+	cmd       *exec.Cmd
+	exited    chan struct{}
+	exitErr   error
+	Addr      string // of the client listener
+	Internal  string // of the internal one
+	HTTP      string
 }
 
 var build = sync.OnceValues(func() (string, error) {
@@ -87,7 +88,11 @@ func (n *Node) TryStart(wait time.Duration) error {
 	args := append([]string{"serve", "--data-dir", n.Dir, "--port-file", ports,
 		"--override", "listeners=PLAINTEXT://127.0.0.1:0", "--override", "cordwood.http.listener=127.0.0.1:0",
 		"--override", "group.initial.rebalance.delay.ms=0"}, n.args...)
-	n.cmd = exec.Command(Binary(n.t), args...)
+	args = append([]string{Binary(n.t)}, args...)
+	if n.namespace != "" {
+		args = append([]string{"ip", "netns", "exec", n.namespace}, args...) // which becomes what it executes
+	}
+	n.cmd = exec.Command(args[0], args[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = logFile, logFile
 	if err := n.cmd.Start(); err != nil {
 		return err
@@ -136,6 +141,19 @@ func (n *Node) Kill() {
 	<-n.exited
 }
 
+// Pause stops the process where it stands; its connections stay open.
+func (n *Node) Pause() { n.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (n *Node) Resume() { n.signal(syscall.SIGCONT) }
+
+func (n *Node) signal(s syscall.Signal) {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(s); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // Stop asks for a clean stop and returns the exit code.
 func (n *Node) Stop() int {
 	n.t.Helper()
@@ -154,6 +172,19 @@ func (n *Node) Wait(most time.Duration) int {
 		n.t.Fatalf("the process did not end in %s\n%s", most, n.Log())
 	}
 	return n.cmd.ProcessState.ExitCode()
+}
+
+// Running says that the process was started and has not ended.
+func (n *Node) Running() bool {
+	if n.exited == nil {
+		return false
+	}
+	select {
+	case <-n.exited:
+		return false
+	default:
+		return true
+	}
 }
 
 // KeepAddress makes the next start listen where this one does, so that clients find it again.

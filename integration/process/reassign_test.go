@@ -94,8 +94,8 @@ func newMove(t *testing.T) *move {
 	segment := min(max(*moved/32, 1), 64) << 20
 	c := NewCluster(t, 4, "--override", fmt.Sprintf("log.segment.bytes=%d", segment))
 	c.Start()
-	m := &move{t: t, c: c, adm: kadm.NewClient(c.client()), load: NewLoad(movedTopic), rng: rand.New(rand.NewPCG(*seed, 4))}
-	m.cl = c.client(append(LoadOptions(), kgo.SeedBrokers(c.Addrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
+	m := &move{t: t, c: c, adm: kadm.NewClient(c.Client()), load: NewLoad(movedTopic), rng: rand.New(rand.NewPCG(*seed, 4))}
+	m.cl = c.Client(append(LoadOptions(), kgo.SeedBrokers(c.Addrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
 	all := "*"
 	q := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()

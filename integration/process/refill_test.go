@@ -34,12 +34,12 @@ func TestAReplicaWhoseLeaderLacksItsRecordsIsMadeAnew(t *testing.T) {
 	c := newSplit(t, 3)
 	c.Start()
 	ctx := Context(t, 2*time.Minute)
-	if _, err := kadm.NewClient(c.client()).CreateTopic(ctx, 1, 3, nil, "t"); err != nil {
+	if _, err := kadm.NewClient(c.Client()).CreateTopic(ctx, 1, 3, nil, "t"); err != nil {
 		t.Fatal(err)
 	}
-	first := int(c.leader(ctx, kadm.NewClient(c.client()), "t", -1)) // has everything
+	first := int(c.Leader(ctx, kadm.NewClient(c.Client()), "t", -1)) // has everything
 	second, third := first%3+1, (first+1)%3+1
-	if _, err := kadm.NewClient(c.client()).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "min.insync.replicas", Value: kadm.StringPtr("1")}}, "t"); err != nil {
+	if _, err := kadm.NewClient(c.Client()).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "min.insync.replicas", Value: kadm.StringPtr("1")}}, "t"); err != nil {
 		t.Fatal(err)
 	}
 	all := []int{1, 2, 3}

@@ -1,0 +1,207 @@
+//go:build process
+
+package failover
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cordwood/integration/check"
+	"cordwood/integration/check/recorder"
+	"cordwood/integration/netns"
+	"cordwood/integration/process"
+)
+
+const (
+	topic   = "t"
+	session = 3 * time.Second // broker.session.timeout.ms
+	pace    = time.Millisecond
+)
+
+// field is a cluster of three nodes with a topic of one partition on all of them, and the history of its clients.
+type field struct {
+	t       *testing.T
+	c       *process.Cluster
+	lab     *netns.Lab // nil: all nodes are on this host
+	cl      *kgo.Client
+	adm     *kadm.Client
+	record  *recorder.Recorder
+	clients int // processes of the history so far
+}
+
+func newField(t *testing.T, lab *netns.Lab) *field {
+	t.Helper()
+	f := &field{t: t, lab: lab, record: recorder.New()}
+	if lab == nil {
+		f.c = process.NewCluster(t, 3)
+	} else {
+		f.c = process.NewClusterIn(t, lab, 3)
+	}
+	f.c.Start()
+	f.cl = f.c.Client()
+	f.adm = kadm.NewClient(f.cl)
+	if r, err := f.adm.CreateTopic(f.within(time.Minute), 1, 3, nil, topic); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	f.settle()
+	return f
+}
+
+func (f *field) within(most time.Duration) context.Context { return process.Context(f.t, most) }
+
+// settle waits until everything is in sync.
+func (f *field) settle() { f.t.Helper(); f.c.AwaitInSync(f.within(time.Minute), f.adm, topic) }
+
+// rest waits until a session is over in which a broker was taken for dead: until then the next one would not be (R19).
+func (f *field) rest(since time.Time) {
+	time.Sleep(time.Until(since.Add(session + 200*time.Millisecond)))
+}
+
+func (f *field) leader() int32 {
+	f.t.Helper()
+	return f.c.Leader(f.within(time.Minute), f.adm, topic, -1)
+}
+
+func (f *field) controller() int32 {
+	f.t.Helper()
+	return f.c.Controller(f.within(time.Minute), f.cl)
+}
+
+// process numbers one more process of the history.
+func (f *field) process() int { f.clients++; return f.clients }
+
+// judge reads everything and checks the history: nothing is lost, doubled, out of order or stale.
+func (f *field) judge() {
+	f.t.Helper()
+	f.settle()
+	f.c.Nodes[0].ReadAll(f.record, f.process(), topic, 1)
+	r := check.Check(f.record.History())
+	f.t.Log(r)
+	if len(r.Errors()) > 0 || r.Acked == 0 {
+		f.t.Error(r)
+	}
+}
+
+// stream is a producer that sends a record every millisecond, whatever becomes of them.
+type stream struct {
+	f       *field
+	process int
+	cl      *kgo.Client
+	stop    func()
+
+	mu     sync.Mutex
+	acks   []ack // as they came
+	failed []error
+	wake   chan struct{} // closed and replaced by every acknowledgement
+}
+
+type ack struct{ sent, acked time.Time }
+
+// produce starts a stream with a client of the given options; it ends with stop.
+func (f *field) produce(opts ...kgo.Opt) *stream {
+	f.t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(f.c.Addrs()...), kgo.DefaultProduceTopic(topic)}, opts...)...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	s := &stream{f: f, process: f.process(), cl: cl, wake: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+		if err := cl.Flush(f.within(time.Minute)); err != nil {
+			f.t.Error(err)
+		}
+		cl.Close()
+	})
+	f.t.Cleanup(s.stop)
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(pace)
+		defer tick.Stop()
+		for n := int64(0); ; n++ {
+			select {
+			case <-tick.C:
+				s.send(n)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *stream) send(n int64) {
+	sent := time.Now()
+	sendOne(s.f.record, s.process, s.cl, n, func(err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err != nil {
+			s.failed = append(s.failed, err)
+			return
+		}
+		s.acks = append(s.acks, ack{sent, time.Now()})
+		close(s.wake)
+		s.wake = make(chan struct{})
+	})
+}
+
+// sendOne produces the nth record of a process and writes down what becomes of it.
+func sendOne(record *recorder.Recorder, process int, cl *kgo.Client, n int64, done func(error)) {
+	step := recorder.Sent(check.KeyOf(topic, 0), int64(process)<<40|n)
+	op := record.Invoke(check.Op{Process: process, Do: check.Send, Steps: []check.Step{step}})
+	value := binary.BigEndian.AppendUint64(make([]byte, 0, 1024), uint64(step.Value))
+	cl.Produce(context.Background(), &kgo.Record{Value: value[:1024]}, func(r *kgo.Record, err error) {
+		if err != nil {
+			op.Info()
+		} else {
+			step.Offset = r.Offset
+			op.OK(step)
+		}
+		done(err)
+	})
+}
+
+// resumed waits for the acknowledgement of a record that was sent after a moment.
+func (s *stream) resumed(since time.Time) {
+	s.f.t.Helper()
+	for limit := time.After(time.Minute); ; {
+		s.mu.Lock()
+		ok, wake := len(s.acks) > 0 && s.acks[len(s.acks)-1].sent.After(since), s.wake
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-wake:
+		case <-limit:
+			s.f.c.Log()
+			s.f.t.Fatalf("nothing is acknowledged a minute after the fault")
+		}
+	}
+}
+
+// silence is the longest time without an acknowledgement since a moment.
+func (s *stream) silence(since time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	longest := time.Duration(0)
+	for i := len(s.acks) - 1; i > 0 && s.acks[i].acked.After(since); i-- {
+		longest = max(longest, s.acks[i].acked.Sub(s.acks[i-1].acked))
+	}
+	return longest
+}
+
+// failures are the errors of records that were given up.
+func (s *stream) failures() []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
