@@ -200,6 +200,7 @@ func TestThrottlesHoldForStreams(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := lagging(t, 300, func(cfg *Config) {
 				cfg.Defaults.LeaderThrottled, cfg.Defaults.FollowerThrottled = []string{"0:3"}, []string{"0:3"}
+				cfg.LeaderThrottle, cfg.FollowerThrottle = noThrottle, noThrottle
 				if of == "leader" {
 					cfg.LeaderThrottle = 2000
 				} else {
