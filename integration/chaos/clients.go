@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,8 @@ type load struct {
 	started int // processes of the history
 	acked   atomic.Int64
 	failed  atomic.Int64
+
+	evidence *evidence
 }
 
 func (l *load) run(seed uint64, client func(me int, rng *rand.Rand)) {
@@ -74,7 +77,8 @@ func key(partition int32) check.Key { return check.KeyOf(topic, partition) }
 
 // produce pipelines numbered records, and waits at the end until all are acknowledged.
 func (l *load) produce(me int, rng *rand.Rand) {
-	cl := l.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(500))
+	cl := l.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(500),
+		l.evidence.logger(fmt.Sprintf("producer-%d", me)))
 	defer cl.Close()
 	for n := int64(0); l.sleep(pace); n++ {
 		step := recorder.Sent(key(rng.Int32N(partitions)), int64(me)<<40|n)
