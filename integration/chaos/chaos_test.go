@@ -188,6 +188,7 @@ func TestNothingIsLostDoubledOrStaleInAStorm(t *testing.T) {
 	l := &load{t: t, addrs: s.c.Addrs(), record: recorder.New(), ctx: ctx, evidence: found}
 	t.Cleanup(func() { cancel(); l.clients.Wait() })
 	for range 3 {
+		l.begun.Add(1)
 		l.run(*seed, l.produce)
 	}
 	l.run(*seed, func(me int, rng *rand.Rand) { l.read(me, rng, false) })
@@ -196,6 +197,7 @@ func TestNothingIsLostDoubledOrStaleInAStorm(t *testing.T) {
 		l.run(*seed, l.consume)
 	}
 	l.run(*seed, l.probe)
+	l.begun.Wait()
 	var count [kinds]int
 	met := 0
 	for i, r := range schedule(*seed, *rounds, nodes, s.lab != nil) {
