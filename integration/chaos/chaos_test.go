@@ -220,6 +220,6 @@ func TestNothingIsLostDoubledOrStaleInAStorm(t *testing.T) {
 	if len(report.Errors()) > 0 || l.failed.Load() > 0 || report.Acked == 0 {
 		t.Errorf("seed %d: %d sends failed; %s", *seed, l.failed.Load(), report)
 		s.c.Log()
-		found.keep(s, history)
+		found.keep(t, s.c.Nodes, history)
 	}
 }

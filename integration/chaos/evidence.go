@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cordwood/integration/check"
+	"cordwood/integration/process"
 	"cordwood/protocol/record"
 )
 
@@ -35,21 +37,21 @@ func (e *evidence) logger(client string) kgo.Opt {
 }
 
 // keep gathers what there is of the nodes, which are killed, and says where.
-func (e *evidence) keep(s *storm, h check.History) {
-	s.t.Helper()
+func (e *evidence) keep(t testing.TB, nodes []*process.Node, h check.History) {
+	t.Helper()
 	var b strings.Builder
 	err := errors.Join(h.Write(&b), os.WriteFile(filepath.Join(e.dir, "history.jsonl"), []byte(b.String()), 0o600))
-	for i, n := range s.c.Nodes {
+	for i, n := range nodes {
 		n.Kill()
 		name := filepath.Join(e.dir, fmt.Sprintf("node-%d", i+1))
 		err = errors.Join(err, os.WriteFile(name+".log", n.WholeLog(), 0o600), os.Rename(n.Dir, name))
 	}
-	s.t.Log("the history, the clients' logs and the nodes' logs and data are in ", e.dir)
+	t.Log("the history, the clients' logs and the nodes' logs and data are in ", e.dir)
 	for _, d := range duplicates(h) {
-		s.t.Log(e.origin(d))
+		t.Log(e.origin(d))
 	}
 	if err != nil {
-		s.t.Error(err)
+		t.Error(err)
 	}
 }
 
