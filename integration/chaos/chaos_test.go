@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -177,9 +176,19 @@ func TestNothingIsLostDoubledOrStaleInAStorm(t *testing.T) {
 	t.Logf("seed %d, %d rounds: the same again with -seed %d -rounds %d", *seed, *rounds, *seed, *rounds)
 	s := newStorm(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{t: t, addrs: s.c.Addrs(), record: recorder.New(), ctx: ctx}
+	found, err := newEvidence(filepath.Join(os.TempDir(), fmt.Sprintf("cordwood-chaos-%d", *seed)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(found.dir)
+		}
+	})
+	l := &load{t: t, addrs: s.c.Addrs(), record: recorder.New(), ctx: ctx, evidence: found}
 	t.Cleanup(func() { cancel(); l.clients.Wait() })
 	for range 3 {
+		l.begun.Add(1)
 		l.run(*seed, l.produce)
 	}
 	l.run(*seed, func(me int, rng *rand.Rand) { l.read(me, rng, false) })
@@ -188,6 +197,7 @@ func TestNothingIsLostDoubledOrStaleInAStorm(t *testing.T) {
 		l.run(*seed, l.consume)
 	}
 	l.run(*seed, l.probe)
+	l.begun.Wait()
 	var count [kinds]int
 	met := 0
 	for i, r := range schedule(*seed, *rounds, nodes, s.lab != nil) {
@@ -209,23 +219,7 @@ func TestNothingIsLostDoubledOrStaleInAStorm(t *testing.T) {
 		count[isolate], count[oneWay], count[killAll], report)
 	if len(report.Errors()) > 0 || l.failed.Load() > 0 || report.Acked == 0 {
 		t.Errorf("seed %d: %d sends failed; %s", *seed, l.failed.Load(), report)
-		keep(t, history)
 		s.c.Log()
+		found.keep(t, s.c.Nodes, history)
 	}
-}
-
-// keep writes a history that is wrong where it outlives the test.
-func keep(t *testing.T, h check.History) {
-	t.Helper()
-	path := filepath.Join(os.TempDir(), fmt.Sprintf("cordwood-chaos-%d.jsonl", *seed))
-	var b strings.Builder
-	if err := h.Write(&b); err != nil {
-		t.Error(err)
-		return
-	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-		t.Error(err)
-		return
-	}
-	t.Log("the history is in ", path)
 }

@@ -19,6 +19,10 @@
 // the end everything heals; then all replicas must be in sync within a minute, every record that was sent acknowledged,
 // and all of them are read.
 //
+// A run that fails leaves a directory, and names it: the history, what franz-go said to each producer's log, the nodes' logs and
+// data. Of each duplicate it prints the batches of all copies, as node 1 has them, with producer id, epoch, sequence and
+// leader epoch.
+//
 //	go test -tags process ./integration/chaos                 (a short schedule)
 //	make chaos SEED=7 ROUNDS=330                              (200 kills, 50 pauses, 50 cuts, 30 of the whole cluster; root)
 //
