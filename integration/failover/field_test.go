@@ -63,11 +63,6 @@ func (f *field) rest(since time.Time) {
 	time.Sleep(time.Until(since.Add(session + 200*time.Millisecond)))
 }
 
-func (f *field) leader() int32 {
-	f.t.Helper()
-	return f.c.Leader(f.within(time.Minute), f.adm, topic, -1)
-}
-
 func (f *field) controller() int32 {
 	f.t.Helper()
 	return f.c.Controller(f.within(time.Minute), f.cl)
