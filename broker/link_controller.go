@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -154,6 +155,8 @@ func (b *Broker) toController(ctx context.Context, q kmsg.Request) (kmsg.Respons
 	}
 	var answer kmsg.Response
 	err := b.eachController(ctx, func(addr string) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, b.answerWait(q))
+		defer cancel()
 		got, err := b.peers.Ask(ctx, addr, peer.Control, q)
 		if err != nil {
 			return false, err
@@ -165,6 +168,16 @@ func (b *Broker) toController(ctx context.Context, q kmsg.Request) (kmsg.Respons
 		return nil, err
 	}
 	return answer, nil
+}
+
+// answerWait is how long one controller may take to answer. A heartbeat must find the successor of one that is stopped or
+// cut off while the lease of the heartbeat before it lasts, which is 0.8 of a session. It ends the connection then, and with
+// it what else waits there.
+func (b *Broker) answerWait(q kmsg.Request) time.Duration {
+	if _, isHeartbeat := q.(*kmsg.BrokerHeartbeatRequest); isHeartbeat {
+		return b.cfg.SessionTimeout / 3
+	}
+	return b.cfg.SessionTimeout
 }
 
 // answerCode is the error code of a whole answer of the controller.

@@ -15,7 +15,8 @@ import (
 )
 
 // feedWait is how long one look at the metadata feed may take before it is asked again; feedPeerWait if the feed is
-// another node's, which may stop being the active controller without telling.
+// another node's, which may stop being the active controller without telling. Half a session later that node is given up:
+// whoever fences it for its silence must be heard before.
 const (
 	feedWait     = 10 * time.Second
 	feedPeerWait = 500 * time.Millisecond
@@ -75,7 +76,7 @@ func (b *Broker) nextImage(ctx context.Context) (*metadata.Image, error) {
 
 // askFeed asks one controller for what came after an image.
 func (b *Broker) askFeed(ctx context.Context, addr string, img *metadata.Image) (*metadata.Image, error) {
-	ctx, cancel := context.WithTimeout(ctx, feedPeerWait+b.cfg.SessionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, feedPeerWait+b.cfg.SessionTimeout/2)
 	defer cancel()
 	body, err := cbor.Marshal(feedRequest{
 		ClusterID: b.clusterID(), NodeID: b.cfg.NodeID, BrokerEpoch: b.epoch.Load(), FromIndex: img.Index(),

@@ -178,3 +178,30 @@ func TestAStopEndsEveryWait(t *testing.T) {
 		}
 	})
 }
+
+// Two terms of this node that follow each other have nobody between them; all others may (C13).
+func TestSessionsGoOnFromOneTermToTheNext(t *testing.T) {
+	n := start(t, config(vfs.NewMem(), "/raft"))
+	defer n.stop()
+	n.join(2, 1)
+	img, heard := n.Image(), time.Now()
+	for _, c := range []struct {
+		last, term uint64
+		goOn       bool
+	}{{4, 5, true}, {4, 6, false}, {4, 0, false}, {0, 1, false}, {5, 5, false}} {
+		m := new(Node)
+		m.sessions.s = decide.NewSessions(3 * time.Second)
+		for b := range img.Brokers() {
+			m.sessions.s.Touch(b.ID, 0, heard)
+		}
+		m.sessions.term, m.sessions.ended = c.last, heard.Add(time.Second)
+		m.beginSessions(img, c.term, heard.Add(2*time.Second))
+		want := heard.Add(5 * time.Second)
+		if c.goOn {
+			want = heard.Add(4 * time.Second)
+		}
+		if got, _ := m.sessions.s.NextDeadline(img); !got.Equal(want) || m.sessions.term != c.term {
+			t.Errorf("term %d after %d: sessions end %s after the last word", c.term, c.last, got.Sub(heard))
+		}
+	}
+}

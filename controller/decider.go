@@ -88,6 +88,7 @@ func (d *decider) office(ctx context.Context) error {
 		return d.over(err)
 	}
 	n.active.Store(true)
+	defer func() { n.endSessions(time.Now()) }()
 	n.suspectAll()
 	d.balanceIn(n.cfg.BalanceInterval)
 	select {
@@ -120,8 +121,12 @@ func (d *decider) over(err error) error {
 // and of settings that changed while nobody was in office.
 func (d *decider) enter(ctx context.Context) error {
 	n := d.n
+	term := d.raft.CurrentTerm()
 	if err := d.await(ctx, func() error { return d.raft.Barrier(0).Error() }); err != nil {
 		return err
+	}
+	if d.raft.CurrentTerm() != term {
+		term = 0 // in which of them this node led is not known
 	}
 	img := n.Image()
 	changes, err := n.identity(img)
@@ -129,13 +134,31 @@ func (d *decider) enter(ctx context.Context) error {
 		return err
 	}
 	changes = append(changes, decide.Reconcile(img, n.cfg.Rules).Changes...)
-	n.sessions.mu.Lock()
-	n.sessions.s.Begin(img, time.Now())
-	n.sessions.mu.Unlock()
+	n.beginSessions(img, term, time.Now())
 	if len(changes) == 0 {
 		return nil
 	}
 	return d.commit(ctx, img, changes)
+}
+
+// beginSessions begins an office in a raft term; 0: it is not known. No term has two leaders, so that nobody was in office
+// between two terms of this node that follow each other, and what it knows of sessions still holds (C13).
+func (n *Node) beginSessions(img *metadata.Image, term uint64, now time.Time) {
+	n.sessions.mu.Lock()
+	defer n.sessions.mu.Unlock()
+	if last := n.sessions.term; last > 0 && term == last+1 {
+		n.sessions.s.Resume(img, n.sessions.ended, now)
+	} else {
+		n.sessions.s.Begin(img, now)
+	}
+	n.sessions.term = term
+}
+
+// endSessions notes when there was nobody any more to whom brokers could speak.
+func (n *Node) endSessions(now time.Time) {
+	n.sessions.mu.Lock()
+	defer n.sessions.mu.Unlock()
+	n.sessions.ended = now
 }
 
 // identity makes the first facts of a new cluster, and refuses to go on with the metadata

@@ -69,7 +69,7 @@
 //	    No answer prolongs the lease of a broker that does not know of all that was taken from it.
 //	C8  no broker is fenced before its session ends but on the evidence of two refused dials
 //	    20 ms apart without a heartbeat between them (R19); a new controller dials all at once.
-//	C9  a leader that hears no majority for 100 ms gives up; the others elect another within a
+//	C9  a leader that hears no majority for 150 ms gives up; the others elect another within a
 //	    second (R18 leaves them 1.9 s).
 //	C10 every 1024 entries the leader's next entry tells what its image came to; a voter whose
 //	    own came to something else stops (R17).
@@ -78,6 +78,8 @@
 //	C12 raft hears nobody but the voters of its configuration and those that this node or the nodes it
 //	    knows have recorded, and no term that is far beyond its own (bad input 121). Who claims a voter's id is
 //	    believed: see authentication.
+//	C13 sessions begin anew with every office, unless this node alone was in office since: in the raft
+//	    term before this one. Otherwise a leader that loses a vote now and then would never fence anybody.
 //
 // While there is one voter it leads at once (transport.leadAlone).
 //

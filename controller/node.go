@@ -125,6 +125,8 @@ type Node struct {
 		s       *decide.Sessions
 		fencing []metadata.NodeID // by the entry that is under way
 		heard   map[metadata.NodeID]heard
+		term    uint64    // of this node's newest office; 0: none, or not known
+		ended   time.Time // when the newest office ended that began
 	}
 	// asking counts the questions raft has not answered yet.
 	asking struct {

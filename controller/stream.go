@@ -23,7 +23,7 @@ const (
 	raftTimeout = 2 * time.Second
 
 	raftHeartbeat = 150 * time.Millisecond
-	raftLease     = 100 * time.Millisecond
+	raftLease     = 150 * time.Millisecond // no longer than the heartbeat timeout, which raft demands
 )
 
 // stream gives raft its connections. Outgoing ones are dialed by node id; incoming ones

@@ -8,7 +8,7 @@ import (
 )
 
 // Sessions is the soft state of the active controller: until when each broker may be
-// silent, and how far its metadata is. A new controller begins with Grant; what losing
+// silent, and how far its metadata is. A new controller begins with Begin; what losing
 // this costs is one full session before a broker that died meanwhile is fenced.
 type Sessions struct {
 	timeout time.Duration
@@ -46,6 +46,22 @@ func (s *Sessions) Begin(img *metadata.Image, now time.Time) {
 	s.Grant(img, now)
 	for b := range img.Brokers() {
 		s.of(b.ID).taken = img.Index()
+	}
+}
+
+// Resume is the start of an office of the same controller, with nobody in office since the last one ended: what it knows
+// holds, and nobody is late for the time in which there was nobody to speak to. A session that was over before that is one
+// that this process was too late to end, for it was stopped itself: then silence proves nothing.
+func (s *Sessions) Resume(img *metadata.Image, ended, now time.Time) {
+	if next, pending := s.NextDeadline(img); pending && next.Before(ended) {
+		s.Grant(img, now)
+		return
+	}
+	for b := range img.Brokers() {
+		if !b.Fenced {
+			of := s.of(b.ID)
+			of.until = of.until.Add(now.Sub(ended))
+		}
 	}
 }
 

@@ -163,3 +163,24 @@ func TestANewControllerPresumesThatSomethingWasTaken(t *testing.T) {
 		t.Fatal("no full session was granted")
 	}
 }
+
+// A controller that was out of office for a moment, and nobody else in it, goes on waiting for whom it had not heard of.
+func TestSilenceIsCountedThroughABreakOfTheOffice(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		ended, on time.Duration // since the broker was last heard
+		alive     time.Duration // until when it is given
+	}{
+		{"a moment", time.Second, 1200 * time.Millisecond, timeout + 200*time.Millisecond},
+		{"longer than a session", time.Second, time.Minute, timeout + 59*time.Second},
+		{"who should have ended the session was stopped", timeout + 1, timeout + time.Second, 2*timeout + time.Second},
+	} {
+		w := newWorld(t, 1)
+		heard := w.now
+		w.s.Touch(1, w.img.Index(), heard)
+		w.s.Resume(w.img, heard.Add(c.ended), heard.Add(c.on))
+		if !w.s.Alive(1, heard.Add(c.alive-1)) || w.s.Alive(1, heard.Add(c.alive)) {
+			t.Errorf("%s: not given until %s", c.name, c.alive)
+		}
+	}
+}
