@@ -64,6 +64,10 @@ type fetchReply struct {
 	encoder     protocol.FetchEncoder
 }
 
+// keepParts bounds what the pool keeps of requests that name many partitions without a session: 10,000 are 6 MB, and whoever
+// really reads so many has a session (bad input 134).
+const keepParts = 1024
+
 var fetchReplies = sync.Pool{New: func() any { return new(fetchReply) }}
 
 // startFetch decodes a Fetch; what it asks for is looked up when its turn comes.
@@ -388,6 +392,9 @@ func (r *fetchReply) Done() {
 		f.read = partition.ReadResult{}
 	}
 	clear(r.told)
+	reused := r.session != nil || cap(r.parts) <= keepParts
 	r.s, r.session, r.quota = nil, nil, nil
-	fetchReplies.Put(r)
+	if reused {
+		fetchReplies.Put(r)
+	}
 }
