@@ -44,12 +44,15 @@ func (n *Node) Usage() Usage {
 }
 
 // Settle collects garbage until the process holds no more than limit, and returns what it holds; at most for so long.
+// It asks less often as time goes by: a process that collects all the time is not at rest, and keeps what it has.
 // The node needs cordwood.pprof.enable.
 func (n *Node) Settle(limit Usage, most time.Duration) Usage {
 	n.t.Helper()
+	pause := 100 * time.Millisecond // for the runtime to give pages back, connections to end
 	for deadline := time.Now().Add(most); ; {
 		n.get("/debug/pprof/heap?gc=1")
-		time.Sleep(100 * time.Millisecond) // for the runtime to give pages back, connections to end
+		time.Sleep(pause)
+		pause = min(pause*3/2, 5*time.Second)
 		u := n.Usage()
 		if u.RSS <= limit.RSS && u.Goroutines <= limit.Goroutines && u.Files <= limit.Files || time.Now().After(deadline) {
 			return u
