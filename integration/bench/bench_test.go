@@ -73,7 +73,7 @@ func TestProduceCountsWhatIsAnswered(t *testing.T) {
 	} {
 		f := startFake(t)
 		batch := int64(len(newBatch(spec.batch, spec.record)))
-		r, err := produce(f.addr(), "t", spec, 200*batch, 10*time.Second)
+		r, err := produce(f.addr(), "t", spec, 200*batch, time.Minute)
 		if err != nil || r.requests != 200 || f.produced.Load() != 200 || r.bytes != 200*batch || r.latency.total != 200 {
 			t.Errorf("%s: %v, %d requests, %d produced, %d bytes", name, err, r.requests, f.produced.Load(), r.bytes)
 		}
