@@ -178,6 +178,16 @@ func (f *field) witness(node int32) *witness {
 	f.t.Helper()
 	w := &witness{node: node, process: f.process(), reader: f.c.Client(impatient...), producer: f.c.Client(kgo.DefaultProduceTopic(topic),
 		kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0), kgo.ProducerLinger(0))}
+	for ctx := f.within(time.Minute); ; time.Sleep(50 * time.Millisecond) { // others may not know yet that the node is back
+		_, err := w.reader.Broker(int(node)).Request(ctx, kmsg.NewPtrApiVersionsRequest())
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			f.t.Fatal(err)
+		}
+		w.reader.ForceMetadataRefresh()
+	}
 	if err := w.end(f); err != nil {
 		f.t.Fatal(err)
 	}
