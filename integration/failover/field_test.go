@@ -5,12 +5,16 @@ package failover
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cordwood/integration/check"
 	"cordwood/integration/check/recorder"
@@ -55,12 +59,61 @@ func newField(t *testing.T, lab *netns.Lab) *field {
 
 func (f *field) within(most time.Duration) context.Context { return process.Context(f.t, most) }
 
-// settle waits until everything is in sync.
-func (f *field) settle() { f.t.Helper(); f.c.AwaitInSync(f.within(time.Minute), f.adm, topic) }
+// settle waits until everything is in sync and every node knows the same leader: one that was cut off goes on naming
+// itself for a moment to whoever asks it.
+func (f *field) settle() {
+	f.t.Helper()
+	f.c.AwaitInSync(f.within(time.Minute), f.adm, topic)
+	f.eventually("all nodes name the same leader", func(ctx context.Context) error {
+		var epochs []int32
+		for i := range f.c.Nodes {
+			p, err := f.asked(ctx, int32(i+1))
+			if err != nil {
+				f.cl.ForceMetadataRefresh()
+				return err
+			}
+			epochs = append(epochs, p.LeaderEpoch)
+		}
+		if slices.Min(epochs) < slices.Max(epochs) {
+			return fmt.Errorf("they know the leader epochs %v", epochs)
+		}
+		return nil
+	})
+}
+
+// asked is what one node says of the partition.
+func (f *field) asked(ctx context.Context, node int32) (kmsg.MetadataResponseTopicPartition, error) {
+	q := kmsg.NewPtrMetadataRequest()
+	q.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr(topic)}}
+	raw, err := f.cl.Broker(int(node)).Request(ctx, q)
+	if err != nil {
+		return kmsg.MetadataResponseTopicPartition{}, err
+	}
+	told := raw.(*kmsg.MetadataResponse).Topics[0]
+	if err := kerr.ErrorForCode(told.ErrorCode); err != nil {
+		return kmsg.MetadataResponseTopicPartition{}, err
+	}
+	return told.Partitions[0], nil
+}
 
 // rest waits until a session is over in which a broker was taken for dead: until then the next one would not be (R19).
 func (f *field) rest(since time.Time) {
 	time.Sleep(time.Until(since.Add(session + 200*time.Millisecond)))
+}
+
+// eventually does something again and again until it succeeds.
+func (f *field) eventually(what string, do func(context.Context) error) {
+	f.t.Helper()
+	for ctx := f.within(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		err := do(ctx)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			f.c.Log()
+			f.t.Fatalf("not within a minute: %s: %v", what, err)
+		}
+	}
 }
 
 func (f *field) controller() int32 {

@@ -178,22 +178,14 @@ func (f *field) witness(node int32) *witness {
 	f.t.Helper()
 	w := &witness{node: node, process: f.process(), reader: f.c.Client(impatient...), producer: f.c.Client(kgo.DefaultProduceTopic(topic),
 		kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0), kgo.ProducerLinger(0))}
-	for ctx := f.within(time.Minute); ; time.Sleep(50 * time.Millisecond) { // others may not know yet that the node is back
-		_, err := w.reader.Broker(int(node)).Request(ctx, kmsg.NewPtrApiVersionsRequest())
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			f.t.Fatal(err)
-		}
+	f.eventually("others know that the node is back", func(ctx context.Context) error {
 		w.reader.ForceMetadataRefresh()
-	}
-	if err := w.end(f); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := w.produce(f); err != nil {
-		f.t.Fatal(err)
-	}
+		_, err := w.reader.Broker(int(node)).Request(ctx, kmsg.NewPtrApiVersionsRequest())
+		return err
+	})
+	// The controller says that it leads; the node hears of it a moment later.
+	f.eventually("the node knows that it leads", func(context.Context) error { return w.end(f) })
+	f.eventually("the node takes records", func(context.Context) error { return w.produce(f) })
 	return w
 }
 
