@@ -53,6 +53,7 @@ func (b *Broker) metadata(ctx context.Context, r *request) (kmsg.Response, error
 		}
 		return resp, nil
 	}
+	resp.Topics = make([]kmsg.MetadataResponseTopic, 0, len(q.Topics))
 	for i := range q.Topics {
 		resp.Topics = append(resp.Topics, b.findTopic(r, img, &q.Topics[i], q))
 	}

@@ -129,8 +129,7 @@ func (s *session) startPlain(body []byte) error {
 		s.c.Reply(r)
 		return nil
 	}
-	// kmsg decodes strings by copying and byte fields by aliasing, and the frame is gone after the burst.
-	req, err := protocol.Decode(&h, append([]byte(nil), body...))
+	req, err := protocol.Decode(&h, body)
 	if err != nil {
 		return err
 	}
@@ -138,7 +137,7 @@ func (s *session) startPlain(body []byte) error {
 	if r.quota != nil {
 		r.busy = time.Since(r.arrived)
 	}
-	r.header.ClientID = append([]byte(nil), h.ClientID...)
+	r.header.ClientID = append([]byte(nil), h.ClientID...) // the frame is gone after the burst (listener, L10)
 	s.c.Reply(r)
 	return nil
 }

@@ -1,9 +1,13 @@
 package protocol
 
-import "github.com/twmb/franz-go/pkg/kmsg"
+import (
+	"bytes"
 
-// Decode decodes a body with kmsg. Its error is a *CloseError. Strings are
-// copies; byte fields alias the body (P6).
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Decode decodes a body with kmsg. Its error is a *CloseError. Nothing of the
+// message aliases the body (P6), which is copied once it is known to be good.
 func Decode(h *Header, body []byte) (kmsg.Request, error) {
 	a := Lookup(h.Key)
 	if a == nil || a.Key >= firstOwn {
@@ -17,7 +21,8 @@ func Decode(h *Header, body []byte) (kmsg.Request, error) {
 	}
 	r := kmsg.RequestForKey(h.Key)
 	r.SetVersion(h.Version)
-	if err := r.ReadFrom(body); err != nil {
+	// kmsg copies strings, but its byte fields and unknown tags alias what it reads.
+	if err := r.ReadFrom(bytes.Clone(body)); err != nil {
 		// Not reached while P3 holds; kept, so that a hole in the schema table
 		// costs a connection and not the process.
 		return nil, refuse(ReasonCut, h.Key, h.Version)

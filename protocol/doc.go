@@ -29,7 +29,8 @@
 //	   would read.
 //	P5 Reading a header, reading a Produce or Fetch request into a used struct and
 //	   writing its response allocate nothing.
-//	P6 Byte slices handed out alias the frame. They end with it.
+//	P6 Byte slices of headers and of the hot codecs alias the frame and end with
+//	   it. A message of Decode is its own.
 //	P7 A refusal is a *CloseError: no answer, the connection closes (trap 2). It
 //	   holds none of the client's bytes.
 //

@@ -3,6 +3,7 @@ package listener
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand"
 	"net"
@@ -113,6 +114,44 @@ func TestAFrameOfMaximumSizeIsAccepted(t *testing.T) { // bad input 5
 	}
 	c.Close()
 	eventually(t, func() bool { return mem.sem.TryAcquire(16 << 20) }, "all memory given back")
+}
+
+func TestLargeFramesLeaveNoMappings(t *testing.T) {
+	r := start(t, newRoom(), func(cfg *Config) { cfg.MaxFrame = 9 << 20 })
+	whole, cut := frame(0, 0, append([]byte{'e'}, make([]byte, 8<<20)...)), 2<<20
+	play := func(times int) {
+		for i := range times {
+			c := r.dial()
+			if i%2 == 0 {
+				mustWrite(t, c, whole)
+				wantAnswers(t, c, 0, 1)
+			} else {
+				mustWrite(t, c, whole[:cut]) // and it goes
+			}
+			c.Close()
+		}
+		eventually(t, func() bool { return r.Stats().Open == 0 }, "all connections closed")
+	}
+	play(4)
+	before := addressSpace(t)
+	play(100)
+	if grown := addressSpace(t) - before; grown > 100<<20 {
+		t.Fatalf("the process has %d MiB more of address space", grown>>20)
+	}
+}
+
+// addressSpace is the size of all mappings of the process, in bytes.
+func addressSpace(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	var pages int
+	if _, err := fmt.Sscan(string(b), &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
 }
 
 func TestMemoryIsChargedOnlyAsBytesArrive(t *testing.T) { // bad input 6

@@ -7,10 +7,16 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 )
 
 // Read buffers have four pooled sizes. The largest holds a Produce request with one batch of the default
-// max.message.bytes; larger ones are made for one frame and left to the garbage collector.
+// max.message.bytes. A larger frame gets a mapping of its own, outside the collector's heap: a few frames of 8 MiB would
+// start one collection after the other, and leave a heap behind that was many times what the process needs.
+//
+//	bytes that came    .........|
+//	buffer             |--------------|               charged; grows in place as bytes come (L4)
+//	mapping            |--------------------------|   the whole frame: what was never touched is no memory
 var bufferSizes = [...]int{16 << 10, 64 << 10, 256 << 10, maxBuffer}
 
 const maxBuffer = 1<<20 + 64<<10
@@ -19,12 +25,17 @@ const maxBuffer = 1<<20 + 64<<10
 var bufferPools [len(bufferSizes)]sync.Pool
 
 type buffer struct {
-	b     []byte
-	class int // index into bufferSizes; -1: not pooled
+	b     []byte // of a mapping: as much of it as is charged
+	class int    // index into bufferSizes; mapped, or of the heap if there was no mapping to be had
 }
 
-// getBuffer returns a buffer of at least size bytes.
-func getBuffer(size int) *buffer {
+const (
+	classMapped = -1
+	classHeap   = -2
+)
+
+// getBuffer returns a buffer of at least size bytes; one above maxBuffer is for a frame of whole bytes.
+func getBuffer(size, whole int) *buffer {
 	for i, s := range bufferSizes {
 		if size > s {
 			continue
@@ -34,13 +45,32 @@ func getBuffer(size int) *buffer {
 		}
 		return &buffer{b: make([]byte, s), class: i}
 	}
-	return &buffer{b: make([]byte, size), class: -1}
+	m, err := unix.Mmap(-1, 0, max(size, whole), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil { // too many mappings, or no address space: the heap says what is left
+		return &buffer{b: make([]byte, size), class: classHeap}
+	}
+	return &buffer{b: m[:size], class: classMapped}
 }
 
+// putBuffer gives up b. Nobody may look at its frames any more (L10).
 func putBuffer(b *buffer) {
-	if b.class >= 0 {
+	switch {
+	case b.class >= 0:
 		bufferPools[b.class].Put(b)
+	case b.class == classMapped:
+		if err := unix.Munmap(b.b[:cap(b.b)]); err != nil {
+			panic("listener: a read buffer is not a mapping: " + err.Error())
+		}
 	}
+}
+
+// grow makes a mapping's buffer larger without moving it, and reports whether it could.
+func (b *buffer) grow(size int) bool {
+	if b.class != classMapped || size < len(b.b) || size > cap(b.b) {
+		return false
+	}
+	b.b = b.b[:size]
+	return true
 }
 
 // Memory bounds what read buffers above the smallest size hold together, over all connections and listeners that share
@@ -104,7 +134,7 @@ func (in *input) read(n int) {
 // inputs 4-6); when memory is short then, fit returns the size to wait for.
 func (in *input) fit(need int) (wait int) {
 	if in.buf == nil {
-		in.swap(getBuffer(0))
+		in.swap(getBuffer(0, 0))
 	}
 	have, held := len(in.buf.b), in.w-in.r
 	switch {
@@ -113,16 +143,16 @@ func (in *input) fit(need int) (wait int) {
 		if have >= maxBuffer {
 			size = min(size, need)
 		}
-		if !in.resize(size) {
+		if !in.resize(size, need) {
 			return size
 		}
 	case have > maxBuffer && need <= maxBuffer && held <= maxBuffer:
-		in.resize(maxBuffer)
+		in.resize(maxBuffer, 0)
 	case in.full && have < maxBuffer:
-		in.resize(nextSize(have))
+		in.resize(nextSize(have), 0)
 	case in.reads >= shrinkAfter:
 		if in.buf.class > 0 && in.peak <= have/4 {
-			in.resize(bufferSizes[in.buf.class-1])
+			in.resize(bufferSizes[in.buf.class-1], 0)
 		}
 		in.reads, in.peak = 0, 0
 	}
@@ -144,12 +174,12 @@ func nextSize(have int) int {
 	return 2 * have
 }
 
-// resize moves to a buffer of another size if memory grants it.
-func (in *input) resize(size int) bool {
+// resize moves to a buffer of another size, for a frame of whole bytes, if memory grants it.
+func (in *input) resize(size, whole int) bool {
 	if !in.mem.try(in.more(size)) {
 		return false
 	}
-	in.move(size)
+	in.move(size, whole)
 	return true
 }
 
@@ -157,9 +187,14 @@ func (in *input) resize(size int) bool {
 func (in *input) more(size int) int64 { return int64(max(size-len(in.buf.b), 0)) }
 
 // move goes to a buffer of size bytes that memory has granted.
-func (in *input) move(size int) {
-	in.charged += in.more(size)
-	in.swap(getBuffer(size))
+func (in *input) move(size, whole int) {
+	more := in.more(size)
+	in.charged += more
+	if in.buf.grow(size) {
+		in.gauge.Add(more)
+		return
+	}
+	in.swap(getBuffer(size, whole))
 }
 
 // swap puts the unread bytes into b and gives the old buffer back.

@@ -124,8 +124,8 @@ func (c *Conn) run() {
 	} else {
 		c.close(reasonPanic, nil)
 	}
-	c.in.release()
 	c.reportClose()
+	c.in.release()
 	c.l.counts.closed[c.why].Add(1) // last: who sees it counted finds the log line
 	c.l.remove(c)
 }

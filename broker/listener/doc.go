@@ -34,6 +34,8 @@
 //	L7  Session.Close is called once, after both goroutines are gone; Run returns after the last one.
 //	L8  A panic ends its connection, not the process.
 //	L9  Before a burst that may take long those go first that are ready.
+//	L10 A frame's bytes are the session's until Burst returns, and nobody's afterwards: those of a large frame are
+//	    unmapped then.
 //
 // How a connection ends: the client closed its half, the session returned an error, a frame was bad, or the listener
 // drains: what is queued gets DrainTimeout to be answered. A read or write error, a timeout or a panic: at once. Then the

@@ -98,6 +98,51 @@ func FuzzCut(f *testing.F) {
 	})
 }
 
+// The buffer of a large frame is outside the heap, never moves and holds no more than came.
+func TestALargeFrameGrowsInPlace(t *testing.T) {
+	var held atomic.Int64
+	in := input{gauge: &held}
+	const size = 5<<20 + 123
+	var first *byte
+	for arrived := 0; arrived < size; {
+		in.fit(size)
+		if held.Load() > int64(2*arrived+maxBuffer) {
+			t.Fatalf("%d bytes held after %d arrived", held.Load(), arrived)
+		}
+		if in.buf.class == classMapped {
+			if first == nil {
+				first = &in.buf.b[0]
+			}
+			if first != &in.buf.b[0] || cap(in.buf.b) != size {
+				t.Fatalf("the buffer moved, or is of %d bytes, after %d arrived", cap(in.buf.b), arrived)
+			}
+		}
+		n := min(len(in.buf.b)-in.w, 100_000)
+		for i := range n {
+			in.buf.b[in.w+i] = byte((arrived + i) % 251)
+		}
+		in.read(n)
+		arrived += n
+	}
+	if first == nil || in.w != size {
+		t.Fatalf("%d bytes, in a mapping: %v", in.w, first != nil)
+	}
+	for i, b := range in.bytes() {
+		if b != byte(i%251) {
+			t.Fatalf("byte %d is %d", i, b)
+		}
+	}
+	in.r = in.w
+	in.fit(100)
+	if in.buf.class == classMapped || held.Load() > maxBuffer {
+		t.Fatalf("%d bytes held after the frame", held.Load())
+	}
+	in.release()
+	if held.Load() != 0 {
+		t.Fatalf("%d bytes held at last", held.Load())
+	}
+}
+
 func plainParse(b []byte, limit int) (frames [][]byte, bad bool) {
 	for len(b) >= prefixLen {
 		n := int(int32(binary.BigEndian.Uint32(b)))

@@ -271,7 +271,7 @@ func (c *Conn) readOnce(need int, limit time.Time) (int, error) {
 			if err := in.mem.take(c.ctx, in.more(wait), limit); err != nil {
 				return 0, fmt.Errorf("%w: %d bytes", errNoMemory, wait)
 			}
-			in.move(wait)
+			in.move(wait, need)
 		}
 	}
 	if c.armed.IsZero() || c.armed.After(limit) || !c.armed.After(c.now) {
@@ -286,7 +286,7 @@ func (c *Conn) readOnce(need int, limit time.Time) (int, error) {
 	if in.buf == nil {
 		n, err := c.socket.Read(c.nap[:])
 		if n > 0 {
-			in.swap(getBuffer(0))
+			in.swap(getBuffer(0, 0))
 			in.read(copy(in.buf.b, c.nap[:n]))
 		}
 		return n, err
