@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	memoryLook  = 20 * time.Second // between two looks at what the process holds
-	memorySlack = 4 << 20          // bytes that are not worth a collection
+	memoryLook  = 20 * time.Second // between two looks at what the process did
+	memorySlack = 8 << 20          // allocated bytes that are not worth a collection
 	// quietShare: a process that uses less than one part in so many of a processor is at rest.
 	quietShare = 5
 )
@@ -22,7 +22,7 @@ const (
 func giveBack(ctx context.Context) {
 	ticker := time.NewTicker(memoryLook)
 	defer ticker.Stop()
-	used, kept := processorTime(), uint64(0)
+	used, done := processorTime(), uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -31,20 +31,20 @@ func giveBack(ctx context.Context) {
 		}
 		before := used
 		used = processorTime()
-		if used-before > memoryLook/quietShare || heldMemory() < kept+memorySlack {
+		if used-before > memoryLook/quietShare || allocated() < done+memorySlack {
 			continue
 		}
 		debug.FreeOSMemory() // what pools hold survives the first collection
 		debug.FreeOSMemory()
-		kept = heldMemory()
+		done = allocated()
 	}
 }
 
-// heldMemory is what the runtime has from the system, in bytes.
-func heldMemory() uint64 {
-	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+// allocated is what the process has ever allocated, in bytes.
+func allocated() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(s)
-	return s[0].Value.Uint64() - s[1].Value.Uint64()
+	return s[0].Value.Uint64()
 }
 
 // processorTime is what the process has used so far.
