@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,6 +150,7 @@ func (r *fetchReply) begin(now time.Time) {
 		r.session, r.full = s, false
 	}
 	if r.session == nil {
+		r.parts = slices.Grow(r.parts, len(q.Partitions))
 		for i := range q.Partitions {
 			in := &q.Partitions[i]
 			f := r.add(in.Topic, in.TopicID, in.Index, in.FetchOffset, in.CurrentLeaderEpoch, in.LastFetchedEpoch, in.MaxBytes)
@@ -160,6 +162,7 @@ func (r *fetchReply) begin(now time.Time) {
 	r.session.mu.Lock()
 	defer r.session.mu.Unlock()
 	r.session.update(q)
+	r.parts = slices.Grow(r.parts, r.session.order.Len())
 	for e := r.session.order.Front(); e != nil; e = e.Next() {
 		p := e.Value.(*sessionPartition)
 		f := r.add(p.name, p.key.id, p.key.index, p.offset, p.epoch, p.lastEpoch, p.maxBytes)
@@ -303,6 +306,9 @@ func (r *fetchReply) encode() {
 	if r.session != nil {
 		r.session.mu.Lock()
 		defer r.session.mu.Unlock()
+	}
+	if r.full {
+		r.told, r.sent = slices.Grow(r.told, len(r.parts)), slices.Grow(r.sent, len(r.parts))
 	}
 	for i := range r.parts {
 		f := &r.parts[i]
