@@ -444,6 +444,39 @@ func TestARefusedProposalIsRolledBackAndAnOutdatedOneStays(t *testing.T) {
 	}
 }
 
+// The controller ends a reassignment within the change of the ISR that completes it, and min ISR rises with it. A leader that
+// took only the ISR from the answer would go on with the old minimum and move the high watermark alone (Z35).
+func TestZ35MinISRRisesWithTheISRThatCompletesAReassignment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := newScript()
+		w, p, epoch := paired(t, self, link)
+		w.alter(topicID(1), 0, func(m *metadata.Partition) {
+			m.ISR, m.Adding = []metadata.NodeID{self}, []metadata.NodeID{other}
+		})
+		w.run()
+		w.acked(p, batch(1, "a"))
+		ask(p, epoch, 0, 1, 0)
+		link.next(t)
+		link.answer <- nil
+		synctest.Wait()
+		w.alter(topicID(1), 0, func(m *metadata.Partition) {
+			m.ISR, m.Adding, m.MinISR = []metadata.NodeID{self, other}, nil, 2
+		})
+		late := produce(p, -1, batch(1, "b"))
+		link.next(t) // the other one is silent
+		link.answer <- nil
+		synctest.Wait()
+		wantEnd(t, p, 2, 1)
+		if err := wait(p, late); !errors.Is(err, kerr.NotEnoughReplicasAfterAppend) {
+			t.Errorf("appended before the ISR shrank: %v", err)
+		}
+		if a := produce(p, -1, batch(1, "c")); !errors.Is(a.Err, kerr.NotEnoughReplicas) {
+			t.Errorf("appended with one of two in sync: %v", a.Err)
+		}
+		w.halt()
+	})
+}
+
 func TestAMemberThatDoesNotFetchIsProposedToLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newScript()
