@@ -380,7 +380,7 @@ func (n *node) serveOne(from *node, id PartitionID, pos FetchPosition, woken cha
 			a.Err = kerr.KafkaStorageError
 		}
 	}
-	if a.Err != nil || a.DivergingEnd >= 0 || len(a.Records) > 0 {
+	if a.Err != nil || a.DivergingEnd >= 0 || len(a.Records) > 0 || out.LogStart > pos.LogStart && out.LogStart <= pos.HighWatermark {
 		return a, nil
 	}
 	w := &Waiter{Wake: func() { notify(woken) }}

@@ -84,7 +84,7 @@ func (p *Partition) follow(old *standing, m *metadata.Partition) {
 		_ = p.exclusive(func() error { return l.Truncate(p.hw.Load()) })
 	}
 	p.standing.Store(&standing{
-		role: Follower, epoch: m.LeaderEpoch, leader: m.Leader, durable: m.Durable, recovering: m.Recovering, isr: m.ISR,
+		role: Follower, epoch: m.LeaderEpoch, leader: m.Leader, durable: m.Durable, unclean: m.UncleanEpoch, isr: m.ISR,
 		log: old.log,
 		err: kerr.NotLeaderForPartition,
 	})
