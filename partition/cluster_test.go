@@ -37,8 +37,8 @@ type cluster struct {
 	news     chan struct{}               // closed and replaced with every commit
 	maxDelay time.Duration
 	lives    byte
-	tune     func(*Config) // of every life
-	damage   func(*Range)  // of every range on its way
+	tune     func(*Config)                        // of every life
+	damage   func(from metadata.NodeID, r *Range) // of every range on its way
 }
 
 // node is one life of a broker.
@@ -417,7 +417,7 @@ func (n *node) ReadRange(ctx context.Context, from metadata.NodeID, r *RangeRequ
 		}
 	}
 	if damage != nil {
-		damage(a)
+		damage(from, a)
 	}
 	return a, n.cross(ctx, from)
 }
