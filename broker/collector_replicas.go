@@ -8,8 +8,8 @@ import (
 
 // replicaMetrics tell of the copies that brokers make of each other's logs.
 type replicaMetrics struct {
-	lag, streams, streamed, refused, truncations *prometheus.Desc
-	damaged, mended, unmended                    *prometheus.Desc
+	lag, streams, streamed, refused, truncations, halted *prometheus.Desc
+	damaged, mended, unmended                            *prometheus.Desc
 }
 
 func newReplicaMetrics(d func(name, help string, labels ...string) *prometheus.Desc) replicaMetrics {
@@ -19,6 +19,7 @@ func newReplicaMetrics(d func(name, help string, labels ...string) *prometheus.D
 		streamed:    d("replica_streamed_bytes_total", "Bytes of sealed segments taken from leaders."),
 		refused:     d("replica_damaged_answers_total", "Answers of other replicas with damaged batches; they are not appended."),
 		truncations: d("replica_truncations_total", "Logs cut because their leader has another history."),
+		halted:      d("replicas_halted_total", "Replicas that stopped because their leader lacks committed records: an operator decides."),
 		damaged:     d("log_damaged_ranges", "Damaged ranges of offsets that are not served.", "dir"),
 		mended:      d("log_damaged_ranges_mended_total", "Damaged ranges put right from another replica."),
 		unmended:    d("log_damaged_ranges_failures_total", "Tries to put a damaged range right that failed."),
@@ -31,6 +32,7 @@ func (m *replicaMetrics) collect(ch chan<- prometheus.Metric, s *partition.Stats
 	counter(ch, m.streamed, float64(s.Replication.StreamBytes))
 	counter(ch, m.refused, float64(s.Replication.Damaged))
 	counter(ch, m.truncations, float64(s.Replication.Truncations))
+	counter(ch, m.halted, float64(s.Replication.Halted))
 	counter(ch, m.mended, float64(s.Replication.Mended))
 	counter(ch, m.unmended, float64(s.Replication.MendErrors))
 	for _, d := range s.Dirs {

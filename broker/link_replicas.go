@@ -155,14 +155,13 @@ func fetched(r *kmsg.FetchResponse) (*partition.FetchResponse, error) {
 	return out, nil
 }
 
-// AlterPartition asks the controller for changes of ISRs. The tracker knows the broker epochs of the members whose fetches
-// it counted; the others, this broker among them, are named by their registration.
+// AlterPartition asks the controller for changes of ISRs. The members come with their broker epochs, as they were when the change
+// was proposed (Z9); only this broker's own is entered here.
 func (l *replicaLink) AlterPartition(ctx context.Context, changes []partition.Alteration) ([]partition.Altered, error) {
 	epoch := l.b.epoch.Load()
 	if epoch == 0 {
 		return nil, errNotRegistered
 	}
-	img := l.b.image()
 	q := kmsg.NewPtrAlterPartitionRequest()
 	q.Version, q.BrokerID, q.BrokerEpoch = 3, int32(l.b.cfg.NodeID), epoch
 	for i := range changes {
@@ -180,8 +179,6 @@ func (l *replicaLink) AlterPartition(ctx context.Context, changes []partition.Al
 			e.BrokerID, e.BrokerEpoch = int32(m.ID), m.BrokerEpoch
 			if m.ID == l.b.cfg.NodeID {
 				e.BrokerEpoch = epoch
-			} else if node := img.Broker(m.ID); m.BrokerEpoch < 0 && node != nil {
-				e.BrokerEpoch = node.Epoch
 			}
 			p.NewEpochISR = append(p.NewEpochISR, e)
 		}

@@ -27,7 +27,7 @@ func TestMetricsCountRequestsRecordsAndSyncs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"\ncordwood_ready 1\n", "\ncordwood_produced_records_total 1\n", "\ncordwood_topics 1\n", `cordwood_kafka_requests_total{api="Produce"} 1`,
+		"\ncordwood_ready 1\n", "\ncordwood_produced_records_total 1\n", "\ncordwood_topics 1\n", "\ncordwood_replicas_halted_total 0\n", `cordwood_kafka_requests_total{api="Produce"} 1`,
 		`cordwood_kafka_request_latency_seconds_count{api="Produce"} 1`,
 		fmt.Sprintf(`cordwood_log_appends_refused_total{dir=%q} 0`, n.dir),
 	} {

@@ -35,5 +35,5 @@ func (d *decider) rebalance(r *round) {
 	if err := r.add(out.Changes); err != nil {
 		return // said there
 	}
-	d.n.log.Info("leaderships go back to preferred brokers", zap.String("event", "CW-0420"), zap.Int("partitions", out.Reply.Elected), zap.Bool("more", out.Reply.More))
+	d.n.log.Info("leaderships go back to preferred brokers", zap.String("event", "CW-0422"), zap.Int("partitions", out.Reply.Elected), zap.Bool("more", out.Reply.More))
 }

@@ -14,7 +14,7 @@ import (
 // every holds one change of each kind with every field filled.
 func every() []Change {
 	p := Partition{Replicas: []NodeID{1, 2, 3}, Dirs: []DirID{{1}, {2}, {3}}, ISR: []NodeID{1}, ELR: []NodeID{2}, LastKnownELR: []NodeID{3},
-		Leader: 1, LeaderEpoch: 4, PartitionEpoch: 5, Recovering: true, Adding: []NodeID{3}, Removing: []NodeID{1}, MinISR: 2, Durable: true, Relaxed: true}
+		Leader: 1, LeaderEpoch: 4, PartitionEpoch: 5, Recovering: true, Adding: []NodeID{3}, Removing: []NodeID{1}, MinISR: 2, Durable: true, Relaxed: true, UncleanEpoch: 3}
 	return []Change{
 		ClusterCreated{"cluster"},
 		BrokerRegistered{ID: 1, Incarnation: UUID{1}, Dirs: []DirID{{9}}, Listeners: []Endpoint{{"PLAINTEXT", "h", 9092, 3}}, Rack: "r", Features: map[string]VersionRange{"f": {1, 2}}},

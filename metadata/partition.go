@@ -21,6 +21,7 @@ type Partition struct {
 	MinISR         int32    `cbor:"12,keyasint"`           // effective: min(min.insync.replicas, replicas) (Z35)
 	Durable        bool     `cbor:"13,keyasint,omitempty"` // flush.before.ack
 	Relaxed        bool     `cbor:"14,keyasint,omitempty"` // page-cache mode held at some time: R11 must ask all
+	UncleanEpoch   int32    `cbor:"15,keyasint,omitempty"` // leader epoch that the newest unclean election began; 0: there was none
 }
 
 // Preferred returns the replica that leads when all are well.
@@ -96,6 +97,9 @@ func (p *Partition) Check() error {
 	if p.LeaderEpoch < 0 || p.PartitionEpoch < 0 {
 		return fmt.Errorf("metadata: negative epoch (leader %d, partition %d)", p.LeaderEpoch, p.PartitionEpoch)
 	}
+	if p.UncleanEpoch < 0 || p.UncleanEpoch > p.LeaderEpoch {
+		return fmt.Errorf("metadata: unclean election of leader epoch %d in leader epoch %d", p.UncleanEpoch, p.LeaderEpoch)
+	}
 	return nil
 }
 
@@ -103,6 +107,9 @@ func (p *Partition) Check() error {
 func (p *Partition) follows(next *Partition) error {
 	if next.PartitionEpoch != p.PartitionEpoch+1 {
 		return fmt.Errorf("metadata: I8: partition epoch goes from %d to %d", p.PartitionEpoch, next.PartitionEpoch)
+	}
+	if next.UncleanEpoch < p.UncleanEpoch {
+		return fmt.Errorf("metadata: epoch of the newest unclean election falls from %d to %d", p.UncleanEpoch, next.UncleanEpoch)
 	}
 	if next.LeaderEpoch < p.LeaderEpoch {
 		return fmt.Errorf("metadata: I8: leader epoch falls from %d to %d", p.LeaderEpoch, next.LeaderEpoch)

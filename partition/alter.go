@@ -176,14 +176,17 @@ func isAny(err error, codes ...*kerr.Error) bool {
 	return false
 }
 
-// adopt makes an answered proposal the committed ISR, unless the answer says more than that: the leader epoch or another
-// partition epoch changed with it, then the image brings the whole record.
+// adopt makes an answered proposal the committed ISR, unless more than that may have changed with it: the leader epoch,
+// another partition epoch, or, at the end of a reassignment, min ISR (Z35). Then the image brings the whole record.
 func (p *Partition) adopt(q *isr.Proposal, a *Altered, now time.Time) {
 	if a.LeaderEpoch != q.LeaderEpoch || a.PartitionEpoch != q.PartitionEpoch+1 {
 		return
 	}
 	p.withTracker(q, func(t *isr.Tracker) isr.Effects {
 		m := t.Partition().Clone()
+		if len(m.Adding)+len(m.Removing) > 0 && mutant != 35 {
+			return isr.Effects{HighWatermark: t.HighWatermark()}
+		}
 		if len(a.ISR) > len(m.ISR) {
 			p.set.counters.expansions.Add(1)
 		} else {

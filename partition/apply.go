@@ -115,6 +115,13 @@ func (s *Set) dispose(gone []disposal) {
 	if len(gone) == 0 {
 		return
 	}
+	leaving := func(are []disposal) {
+		s.mu.Lock()
+		s.leaving = are // for the watchdog
+		s.mu.Unlock()
+	}
+	leaving(gone)
+	defer leaving(nil)
 	var g errgroup.Group
 	g.SetLimit(maxSyncs)
 	for _, d := range gone {
@@ -265,11 +272,10 @@ func (s *Set) reconfigure(img *metadata.Image, name string) {
 }
 
 func (p *Partition) configure(c segment.Config) {
-	if !p.lockUnlessFailed() {
+	if !p.lockUnlessFailed() || !p.enterUnlessFailed() {
 		return
 	}
 	defer p.mu.Unlock()
-	p.enter()
 	if l := p.standing.Load().log; l != nil {
 		l.ApplyConfig(c)
 	}

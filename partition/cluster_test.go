@@ -37,8 +37,8 @@ type cluster struct {
 	news     chan struct{}               // closed and replaced with every commit
 	maxDelay time.Duration
 	lives    byte
-	tune     func(*Config) // of every life
-	damage   func(*Range)  // of every range on its way
+	tune     func(*Config)                        // of every life
+	damage   func(from metadata.NodeID, r *Range) // of every range on its way
 }
 
 // node is one life of a broker.
@@ -380,7 +380,7 @@ func (n *node) serveOne(from *node, id PartitionID, pos FetchPosition, woken cha
 			a.Err = kerr.KafkaStorageError
 		}
 	}
-	if a.Err != nil || a.DivergingEnd >= 0 || len(a.Records) > 0 {
+	if a.Err != nil || a.DivergingEnd >= 0 || len(a.Records) > 0 || out.LogStart > pos.LogStart && out.LogStart <= pos.HighWatermark {
 		return a, nil
 	}
 	w := &Waiter{Wake: func() { notify(woken) }}
@@ -417,7 +417,7 @@ func (n *node) ReadRange(ctx context.Context, from metadata.NodeID, r *RangeRequ
 		}
 	}
 	if damage != nil {
-		damage(a)
+		damage(from, a)
 	}
 	return a, n.cross(ctx, from)
 }

@@ -287,6 +287,42 @@ func TestStuckWriteDoesNotStopMetadata(t *testing.T) {
 	})
 }
 
+// What waits for the disk with the log to itself, here the making of the log, lets go of mu; metadata must not wait for it either.
+func TestAStuckDiskDoesNotStopMetadataWhateverItDoes(t *testing.T) {
+	for name, change := range map[string]metadata.Change{
+		"deletion": metadata.TopicDeleted{ID: topicID(1)},
+		"config":   metadata.ConfigChanged{Type: metadata.ResourceTopic, Name: "t", Key: "retention.ms", Value: "1000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := newMoody()
+				w := newWorld(t, disk, func(c *Config) { c.Dirs = []string{"/one", "/two"} }).run()
+				stuck := w.one()
+				release := make(chan struct{})
+				disk.become(func(op vfs.Op) vfs.Verdict {
+					if strings.HasPrefix(op.Name, stuck.Describe().Dir) {
+						return vfs.Verdict{Stuck: release}
+					}
+					return vfs.Verdict{}
+				})
+				var wg sync.WaitGroup
+				wg.Go(func() { produce(stuck, 1, batch(1, "x")) })
+				synctest.Wait()
+				applied := make(chan struct{})
+				wg.Go(func() { w.change(change); close(applied) })
+				select {
+				case <-applied:
+				case <-time.After(7 * time.Second):
+					t.Error("metadata waits for the disk")
+				}
+				close(release)
+				wg.Wait()
+				w.crash()
+			})
+		})
+	}
+}
+
 // TestEverySingleFault fails each operation of a run once, with each error: nothing acked is lost, nothing panics, and
 // a clean restart on the healed disk works.
 func TestEverySingleFault(t *testing.T) {

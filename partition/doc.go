@@ -72,7 +72,7 @@
 //
 // # Locks
 //
-//	Set.mu         what was found at start, what waits for its removal
+//	Set.mu         what was found at start, what is given up, what waits for its removal
 //	Partition.mu   role, tracker, appends; a plain mutex, held over one write and never over a sync
 //	flusher.mu     the queue of logs to sync
 //	waiterList.mu  the waiters of one partition

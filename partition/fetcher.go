@@ -305,10 +305,12 @@ func (f *fetcher) takeOne(m *member, a *Fetched) {
 		err = m.p.startOver(&m.pos, a.LogStart)
 	case err != nil:
 	case a.DivergingEnd >= 0: // its high watermark belongs to another history (KAFKA-14704)
-		err = m.p.truncate(&m.pos, a.DivergingEpoch, a.DivergingEnd)
+		err = m.p.truncate(&m.pos, a.DivergingEpoch, a.DivergingEnd, a.LogStart)
 		if pos, ok := m.p.position(); err == nil && ok && pos.Offset == m.pos.Offset && pos.LastEpoch == m.pos.LastEpoch {
 			err = errors.New("the leader names an end that is ours already")
 		}
+	case m.p.isHollow(a.LogStart):
+		err = m.p.truncate(&m.pos, -1, a.LogStart, a.LogStart)
 	default:
 		err = m.p.appendFetched(&m.pos, a, &f.scratch)
 		if err == nil {

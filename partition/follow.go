@@ -170,8 +170,9 @@ func (p *Partition) makeRoom(st *standing, first record.Batch) error {
 
 // truncate is R9: to where the leader's epoch ended, in its log and in this one, whichever is less. Several rounds may be
 // needed. It is on disk, with the epochs, when this returns. Below the high watermark there is nothing to truncate unless
-// an unclean election gave committed records up: it would be loss in progress, so the replica stops.
-func (p *Partition) truncate(pos *FetchPosition, epoch int32, end int64) error {
+// an unclean election gave committed records up: it would be loss in progress, so the replica stops. Below this log's start
+// it begins anew at the leader's, start: records between the two would be missing.
+func (p *Partition) truncate(pos *FetchPosition, epoch int32, end, start int64) error {
 	p.mu.Lock()
 	st, err := p.following(pos)
 	if err != nil || st.log == nil {
@@ -186,13 +187,16 @@ func (p *Partition) truncate(pos *FetchPosition, epoch int32, end int64) error {
 	if mutant == 3 {
 		to = end
 	}
-	if hw := p.hw.Load(); to < hw && !st.recovering {
+	if hw := p.hw.Load(); to < hw && !st.gaveUp(hw) {
 		p.mu.Unlock()
 		p.halt(hw, to, pos.LeaderEpoch)
 		return errLate
 	}
-	from := st.log.End()
-	err = p.cut(st, func() error { return st.log.Truncate(to) })
+	from, cut := st.log.End(), st.log.Truncate
+	if to < st.log.Start() {
+		to, cut = min(to, max(start, 0)), st.log.Reset
+	}
+	err = p.cut(st, func() error { return cut(to) })
 	p.mu.Unlock()
 	if err != nil {
 		p.dir.appendFailed(p, err)
@@ -202,6 +206,16 @@ func (p *Partition) truncate(pos *FetchPosition, epoch int32, end int64) error {
 	p.dir.log.Info("log truncated: it had another history than the leader's", zap.String("event", "CW-0513"),
 		zap.String("partition", p.name()), zap.Int64("from", from), zap.Int64("to", to), zap.Int32("leader_epoch", pos.LeaderEpoch))
 	return nil
+}
+
+// gaveUp reports whether an unclean election gave up what this replica knows as committed: all of it is older (R12, ADR 9).
+func (st *standing) gaveUp(hw int64) bool { return st.unclean > 0 && st.log.EpochAt(hw-1) < st.unclean }
+
+// isHollow reports that the log is empty and begins behind the leader's first record, although there may never have been
+// those records that this replica deleted: then it begins with the leader's, or it would lack them as a leader.
+func (p *Partition) isHollow(leaderStart int64) bool {
+	st := p.standing.Load()
+	return st.unclean > 0 && st.log != nil && st.log.Start() == st.log.End() && 0 <= leaderStart && leaderStart < st.log.Start()
 }
 
 // startOver drops a log that ends below the leader's first record, and begins with that.

@@ -134,7 +134,7 @@ func TestZ3TruncationGoesToTheLesserOfBothEnds(t *testing.T) {
 	}
 	w.elect(other)
 	pos, _ := p.position()
-	if err := p.truncate(&pos, 0, 6); err != nil { // the leader's epoch 0 went on to 6; ours ended at 4
+	if err := p.truncate(&pos, 0, 6, 0); err != nil { // the leader's epoch 0 went on to 6; ours ended at 4
 		t.Fatal(err)
 	}
 	wantEnd(t, p, 4, 0)
@@ -187,7 +187,7 @@ func TestZ17ALateAnswerIsDropped(t *testing.T) {
 	w, p, _ := paired(t, other, nil)
 	mustFetch(t, p, answer(2, stamped(0, 0, 2, "a"), stamped(2, 0, 8, "b")))
 	late, _ := p.position()
-	if err := p.truncate(&late, 0, 2); err != nil {
+	if err := p.truncate(&late, 0, 2, 0); err != nil {
 		t.Fatal(err)
 	}
 	var scratch []record.Batch
@@ -234,7 +234,7 @@ func TestAFollowerWhoseLeaderLacksCommittedRecordsStops(t *testing.T) {
 	mustFetch(t, p, answer(4, stamped(0, 0, 2, "a"), stamped(2, 0, 2, "b")))
 	w.elect(other)
 	pos, _ := p.position()
-	if err := p.truncate(&pos, 0, 2); !errors.Is(err, errLate) {
+	if err := p.truncate(&pos, 0, 2, 0); !errors.Is(err, errLate) {
 		t.Fatal(err)
 	}
 	if role, _ := p.Role(); role != Offline || p.End() != 4 {
@@ -249,13 +249,22 @@ func TestAnUncleanElectionMayGiveCommittedRecordsUp(t *testing.T) {
 	w, p, _ := paired(t, other, nil)
 	mustFetch(t, p, answer(4, stamped(0, 0, 2, "a"), stamped(2, 0, 2, "b")))
 	w.alter(topicID(1), 0, func(m *metadata.Partition) {
-		m.LeaderEpoch, m.Recovering, m.ISR = m.LeaderEpoch+1, true, []metadata.NodeID{other}
+		m.LeaderEpoch, m.UncleanEpoch, m.Recovering, m.ISR = m.LeaderEpoch+1, m.LeaderEpoch+1, true, []metadata.NodeID{other}
 	})
 	pos, _ := p.position()
-	if err := p.truncate(&pos, 0, 2); err != nil {
+	if err := p.truncate(&pos, 0, 2, 0); err != nil {
 		t.Fatal(err)
 	}
 	wantEnd(t, p, 2, 2)
+	mustFetch(t, p, answer(4, stamped(2, 1, 2, "c")))
+	w.elect(other)
+	pos, _ = p.position()
+	if err := p.truncate(&pos, 1, 3, 0); !errors.Is(err, errLate) { // what is committed since is not given up
+		t.Fatal(err)
+	}
+	if role, _ := p.Role(); role != Offline || p.End() != 4 {
+		t.Fatalf("role %s, log end %d", role, p.End())
+	}
 }
 
 func TestAFollowerBehindTheLeadersStartBeginsThere(t *testing.T) {
@@ -273,6 +282,23 @@ func TestAFollowerBehindTheLeadersStartBeginsThere(t *testing.T) {
 	if p.Start() != 105 {
 		t.Errorf("log start %d", p.Start())
 	}
+}
+
+// What lies between the leader's log start and where both agree is nowhere in this log: kept at the truncation's end, it would be
+// in sync without it.
+func TestATruncationBelowTheLogsStartBeginsAtTheLeadersStart(t *testing.T) {
+	w, p, _ := paired(t, other, nil)
+	pos, _ := p.position()
+	if err := p.startOver(&pos, 105); err != nil {
+		t.Fatal(err)
+	}
+	mustFetch(t, p, answer(110, stamped(105, 0, 5, "a")))
+	w.alter(topicID(1), 0, func(m *metadata.Partition) { m.LeaderEpoch, m.UncleanEpoch = 1, 1 })
+	pos, _ = p.position()
+	if err := p.truncate(&pos, 0, 50, 20); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, p, 20, 20)
 }
 
 func TestAnEpochThatNeverHadARecordStandsInNobodysWay(t *testing.T) {
@@ -442,6 +468,39 @@ func TestARefusedProposalIsRolledBackAndAnOutdatedOneStays(t *testing.T) {
 			w.halt()
 		})
 	}
+}
+
+// The controller ends a reassignment within the change of the ISR that completes it, and min ISR rises with it. A leader that
+// took only the ISR from the answer would go on with the old minimum and move the high watermark alone (Z35).
+func TestZ35MinISRRisesWithTheISRThatCompletesAReassignment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := newScript()
+		w, p, epoch := paired(t, self, link)
+		w.alter(topicID(1), 0, func(m *metadata.Partition) {
+			m.ISR, m.Adding = []metadata.NodeID{self}, []metadata.NodeID{other}
+		})
+		w.run()
+		w.acked(p, batch(1, "a"))
+		ask(p, epoch, 0, 1, 0)
+		link.next(t)
+		link.answer <- nil
+		synctest.Wait()
+		w.alter(topicID(1), 0, func(m *metadata.Partition) {
+			m.ISR, m.Adding, m.MinISR = []metadata.NodeID{self, other}, nil, 2
+		})
+		late := produce(p, -1, batch(1, "b"))
+		link.next(t) // the other one is silent
+		link.answer <- nil
+		synctest.Wait()
+		wantEnd(t, p, 2, 1)
+		if err := wait(p, late); !errors.Is(err, kerr.NotEnoughReplicasAfterAppend) {
+			t.Errorf("appended before the ISR shrank: %v", err)
+		}
+		if a := produce(p, -1, batch(1, "c")); !errors.Is(a.Err, kerr.NotEnoughReplicas) {
+			t.Errorf("appended with one of two in sync: %v", a.Err)
+		}
+		w.halt()
+	})
 }
 
 func TestAMemberThatDoesNotFetchIsProposedToLeave(t *testing.T) {

@@ -87,9 +87,12 @@ func (p *Partition) intact(st *standing) (from []metadata.NodeID) {
 	return from
 }
 
-// mend mends one range from one replica. f is what is left of it.
+// errThrottled: there is another source, or another time.
+var errThrottled = errors.New("the source is throttled")
+
+// mend mends one range from one replica. f is what is left of it. A throttle is waited for, but not as long as the next pass.
 func (m *mender) mend(ctx context.Context, p *Partition, st *standing, from metadata.NodeID, f *segment.Fault) error {
-	whole, bytes := *f, 0
+	whole, bytes, got := *f, 0, time.Now()
 	for f.From < f.To {
 		a, err := m.set.cfg.Link.ReadRange(ctx, from, &RangeRequest{PartitionID: PartitionID{p.topic.id, p.index},
 			Lane: slices.Index(m.set.dirs, p.dir), LeaderEpoch: st.epoch, Offset: f.From, Until: f.To, LastEpoch: -1, MaxBytes: mendBytes})
@@ -98,6 +101,8 @@ func (m *mender) mend(ctx context.Context, p *Partition, st *standing, from meta
 			return err
 		case a.Err != nil:
 			return fmt.Errorf("from broker %d: %w", from, a.Err)
+		case a.Delay > 0 && time.Since(got) > m.set.cfg.MendInterval:
+			return fmt.Errorf("from broker %d: %w", from, errThrottled)
 		case a.Delay > 0:
 			if !pauseFor(ctx, a.Delay) {
 				return ctx.Err()
@@ -123,7 +128,7 @@ func (m *mender) mend(ctx context.Context, p *Partition, st *standing, from meta
 		if err != nil {
 			return err
 		}
-		bytes += len(a.Records)
+		bytes, got = bytes+len(a.Records), time.Now()
 		*f = rest
 	}
 	m.set.counters.mended.Add(1)

@@ -123,7 +123,7 @@ func TestMendingGoesOnToTheNextReplica(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := true
-		c.damage = func(r *Range) {
+		c.damage = func(_ metadata.NodeID, r *Range) {
 			if first && len(r.Records) > 70 {
 				r.Records[70] ^= 1
 				first = false
@@ -155,5 +155,22 @@ func TestAReadErrorHasTheSegmentLookedAtOnce(t *testing.T) {
 			p.SendFailed(2, syscall.EIO)
 		}
 		c.same(1, 3)
+	})
+}
+
+// A leader that is throttled to nothing would keep the mender from every other source and every other log.
+func TestAThrottledSourceIsPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, n := damaged(t, followerOf)
+		leader := leaderOf(c)
+		c.damage = func(from metadata.NodeID, r *Range) {
+			if from == leader {
+				r.Delay, r.Records = time.Second, nil
+			}
+		}
+		n.scrubNow()
+		c.until("it is mended from the third replica", func() bool { return n.replication().Mended == 1 })
+		c.same(1, 2)
+		c.same(2, 3)
 	})
 }

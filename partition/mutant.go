@@ -1,4 +1,4 @@
-//go:build !(z1 || z2 || z3 || z4 || z5 || z9 || z12 || z17 || z18 || z19 || z20 || z21 || z26 || z28 || z33 || z38)
+//go:build !(z1 || z2 || z3 || z4 || z5 || z9 || z12 || z17 || z18 || z19 || z20 || z21 || z26 || z28 || z33 || z35 || z38)
 
 package partition
 

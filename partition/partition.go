@@ -43,7 +43,7 @@ type standing struct {
 	leader      metadata.NodeID
 	epochStart  int64 // Leader: log end when the epoch began (LESO)
 	durable     bool  // durable mode
-	recovering  bool  // an unclean election gave committed records up
+	unclean     int32 // leader epoch that the newest unclean election began; 0: there was none
 	underMinISR bool
 	replicated  bool              // Leader: there are followers
 	missing     int               // Leader: replicas that are not in the ISR

@@ -84,7 +84,7 @@ func (p *Partition) follow(old *standing, m *metadata.Partition) {
 		_ = p.exclusive(func() error { return l.Truncate(p.hw.Load()) })
 	}
 	p.standing.Store(&standing{
-		role: Follower, epoch: m.LeaderEpoch, leader: m.Leader, durable: m.Durable, recovering: m.Recovering, isr: m.ISR,
+		role: Follower, epoch: m.LeaderEpoch, leader: m.Leader, durable: m.Durable, unclean: m.UncleanEpoch, isr: m.ISR,
 		log: old.log,
 		err: kerr.NotLeaderForPartition,
 	})
@@ -93,11 +93,10 @@ func (p *Partition) follow(old *standing, m *metadata.Partition) {
 // retreat takes the replica out of service for good: requests get err, appends that have begun are over when it
 // returns, and nobody waits any more. It reports whether the log may be touched, which it may not on a failed disk.
 func (p *Partition) retreat(err *kerr.Error) bool {
-	if !p.lockUnlessFailed() {
+	if !p.lockUnlessFailed() || !p.enterUnlessFailed() {
 		p.wakeAll()
 		return false
 	}
-	p.enter()
 	changed := *p.standing.Load()
 	changed.role, changed.err = Offline, err
 	p.standing.Store(&changed)

@@ -90,8 +90,10 @@ func (p *Partition) followerFetched(r *FollowerRequest, out *ReadResult, now tim
 	}
 	end, out.LogStart = st.end(), f.Start
 	e, err := p.tracker.Fetched(f, now)
-	if errors.Is(err, kerr.OffsetOutOfRange) && f.Offset > end && f.EpochOfEnd == f.LastEpoch && f.LastEpoch >= 0 {
-		err = &isr.Diverging{Epoch: f.EpochOfEnd, End: f.EndOfEpoch} // R9: the follower truncates, or stops with an alarm
+	if errors.Is(err, kerr.OffsetOutOfRange) && f.Offset > end { // R9: the follower truncates, or stops with an alarm
+		if err = (&isr.Diverging{Epoch: f.EpochOfEnd, End: f.EndOfEpoch}); f.LastEpoch < 0 { // it has no record
+			err = &isr.Diverging{Epoch: -1, End: f.Start}
+		}
 	}
 	moved = p.publish(st, e.HighWatermark)
 	out.LastStable, out.HighWatermark = p.lso.Load(), p.hw.Load()

@@ -44,7 +44,8 @@ type Set struct {
 	applied atomic.Pointer[metadata.Image] // image, for those without the token
 
 	mu      sync.Mutex
-	removed []removal // directories that wait for their removal
+	removed []removal  // directories that wait for their removal
+	leaving []disposal // are given up now: no longer in the table
 }
 
 // removal is a renamed directory and when it may go.

@@ -135,7 +135,7 @@ func TestADamagedRangeIsNeverAppended(t *testing.T) {
 	for _, at := range []int{0, 7, 8, 11, 12, 15, 16, 17, 21, 40, 61, -1, -2} {
 		synctest.Test(t, func(t *testing.T) {
 			c := lagging(t, 120)
-			c.damage = func(r *Range) {
+			c.damage = func(_ metadata.NodeID, r *Range) {
 				switch {
 				case len(r.Records) == 0:
 				case at == -1:

@@ -61,10 +61,19 @@ func (s *Set) watchOnce(now, woke int64) {
 			d.fail(stalled("checkpoint", now-since))
 		}
 	}
-	for p := range s.Each() {
+	judge := func(p *Partition) {
 		if since := p.busy.Load(); late(since) {
 			p.dir.fail(stalled("write to "+p.name(), now-since))
 		}
+	}
+	for p := range s.Each() {
+		judge(p)
+	}
+	s.mu.Lock()
+	leaving := s.leaving
+	s.mu.Unlock()
+	for _, d := range leaving {
+		judge(d.p)
 	}
 }
 

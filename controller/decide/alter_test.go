@@ -219,7 +219,7 @@ func TestARecoveringPartitionIsRecoveredWhenItsLeaderSaysSo(t *testing.T) {
 	if r := w.propose(req); r.Err != nil || !r.Partition.Recovering || r.Partition.PartitionEpoch != p.PartitionEpoch {
 		t.Fatalf("%+v", r)
 	}
-	if r := w.propose(w.proposal("t", 0, 2)); r.Err != nil || r.Partition.Recovering {
+	if r := w.propose(w.proposal("t", 0, 2)); r.Err != nil || r.Partition.Recovering || r.Partition.UncleanEpoch != 1 {
 		t.Fatalf("%+v", r)
 	}
 	w.alter("t", 0, 2, 1)

@@ -107,8 +107,14 @@ func durable(p *metadata.Partition) bool { return p.Durable && !p.Relaxed }
 
 func revive(p *metadata.Partition, n metadata.NodeID) {
 	install(p, n)
-	p.Recovering = !durable(p) && len(p.Replicas) > 1
+	if p.Recovering = !durable(p) && len(p.Replicas) > 1; p.Recovering {
+		giveUp(p)
+	}
 }
+
+// giveUp notes for all replicas, also for those that hear of it years later, that what earlier leader epochs committed is
+// not binding any more (R9). The election is not settled yet: its epoch will be the next.
+func giveUp(p *metadata.Partition) { p.UncleanEpoch = p.LeaderEpoch + 1 }
 
 // electUnclean makes a live replica the leader, whatever it lacks: its log is the truth from now on (R12). Who was
 // a candidate is preferred, and is none any more; replicas that are only coming hold nothing yet.
@@ -119,6 +125,7 @@ func electUnclean(p *metadata.Partition, c candidates) bool {
 			if slices.Contains(among, n) && c.may(p, n) && !slices.Contains(p.Adding, n) {
 				p.Leader, p.ISR, p.ELR, p.LastKnownELR = n, []metadata.NodeID{n}, nil, nil
 				p.Recovering = true
+				giveUp(p)
 				return true
 			}
 		}
@@ -140,6 +147,7 @@ func settle(t *metadata.Topic, index int32, p metadata.Partition) metadata.Chang
 	if p.Leader != old.Leader {
 		p.LeaderEpoch = old.LeaderEpoch + 1
 	}
+	p.UncleanEpoch = min(p.UncleanEpoch, p.LeaderEpoch) // it was bumped before the election already
 	if same(old, &p) {
 		return nil
 	}

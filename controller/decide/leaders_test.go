@@ -101,7 +101,7 @@ func TestUncleanElectionsAreOffUnlessTheTopicSaysSo(t *testing.T) {
 	w.silence(1, 2)
 	w.is("off", 0, "isr [] elr [1 2] known [] leader -1")
 	w.is("on", 0, "isr [3] elr [] known [] leader 3")
-	if p := w.img.Topic("on").Partitions[0]; !p.Recovering || p.LeaderEpoch != 1 {
+	if p := w.img.Topic("on").Partitions[0]; !p.Recovering || p.LeaderEpoch != 1 || p.UncleanEpoch != 1 {
 		t.Fatalf("%+v", p)
 	}
 	if err := w.set(ConfigResource{metadata.ResourceTopic, "off"}, "unclean.leader.election.enable", "true"); err != nil {

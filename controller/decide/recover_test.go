@@ -51,7 +51,7 @@ func TestTheLongestLogLeadsOnceAllHaveAnswered(t *testing.T) {
 		if len(got) != 1 || got[0].Leader != c.leader || len(got[0].Ends) != 2 || p.Leader != c.leader {
 			t.Fatalf("%+v: %+v", c, got)
 		}
-		if !p.Recovering || p.LeaderEpoch != before.LeaderEpoch+1 || len(p.ISR) != 1 {
+		if !p.Recovering || p.LeaderEpoch != before.LeaderEpoch+1 || p.UncleanEpoch != p.LeaderEpoch || len(p.ISR) != 1 {
 			t.Fatalf("%+v", p)
 		}
 	}

@@ -1,0 +1,5 @@
+//go:build z35
+
+package partition
+
+const mutant = 35
