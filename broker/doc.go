@@ -32,7 +32,7 @@
 //	B3  A handler sees one metadata image from beginning to end.
 //	B4  An answer to a change of metadata leaves only after this broker's image has reached the change.
 //	B5  What a leader or coordinator says is compared with its lease when the request comes, and again when a parked
-//	    answer leaves (R18, Z36).
+//	    answer leaves, or the refusal of a producer's sequence or epoch (R18, Z36).
 //	B6  What is asked of the controller is a message, whether it is in this process or in another one; NOT_CONTROLLER
 //	    never reaches a client.
 //	B7  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +59,38 @@ func TestZ36ALeaderWithoutAnAnsweredHeartbeatStopsBeforeItsSessionIsOver(t *test
 		l.renew(time.Now())
 		if l.over(true) != nil {
 			t.Error("a new heartbeat gave none")
+		}
+	})
+}
+
+// A producer that is told that its sequence is wrong begins a new epoch, and what it has under way may be there twice then.
+func TestZ36ALeaderThatWasStoppedRefusesNoSequence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLease(LeaseStrict, 3*time.Second)
+		l.see(imageOf(t, 1, 2), 1)
+		l.renew(time.Now())
+		refused := func(acks int16, err error) error {
+			r := &produceReply{s: &session{b: &Broker{lease: l}}, acks: acks, parts: []producePart{{err: err}}}
+			if !r.Ready(time.Now()) {
+				t.Error("a refusal is parked")
+			}
+			return r.parts[0].err
+		}
+		sequence := fmt.Errorf("producer 1 goes from sequence 3 to 5: %w", kerr.OutOfOrderSequenceNumber)
+		fenced := fmt.Errorf("producer 1 has epoch 2, the batch 1: %w", kerr.InvalidProducerEpoch)
+		if err := refused(-1, sequence); !errors.Is(err, kerr.OutOfOrderSequenceNumber) {
+			t.Errorf("a leader says %v", err)
+		}
+		time.Sleep(5 * time.Second) // after the request was admitted
+		for _, acks := range []int16{-1, 1} {
+			for _, err := range []error{sequence, fenced} {
+				if err := refused(acks, err); !errors.Is(err, kerr.NotLeaderForPartition) {
+					t.Errorf("acks %d: after its lease a leader says %v", acks, err)
+				}
+			}
+			if err := refused(acks, kerr.CorruptMessage); !errors.Is(err, kerr.CorruptMessage) {
+				t.Errorf("acks %d: a damaged batch is answered with %v", acks, err)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"cordwood/metadata"
+	"cordwood/protocol/record"
+	"cordwood/segment/producer"
 )
 
 // TestFaults plays appends on whoever believes to be the leader, against kills, power cuts and cut links in any order, and
@@ -22,7 +27,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		seeds, steps = 6, 80
 	}
-	acked, streamed := 0, 0
+	acked, streamed, misled := 0, 0, 0
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFaults(t, seed)
@@ -41,6 +46,7 @@ func TestFaults(t *testing.T) {
 				t.Fatalf("seed %d", seed)
 			}
 			acked += len(f.acked)
+			misled += f.misled
 			for _, n := range f.c.nodes {
 				streamed += int(n.set.Stats().Replication.StreamBytes)
 			}
@@ -52,6 +58,9 @@ func TestFaults(t *testing.T) {
 	if streamed == 0 && !testing.Short() {
 		t.Error("no replica caught up by sealed segments")
 	}
+	if misled == 0 && !testing.Short() {
+		t.Error("no client came to a leader that was succeeded: nothing shows why its word must not leave")
+	}
 }
 
 // faults is the model: what clients were told.
@@ -62,6 +71,8 @@ type faults struct {
 	durable bool
 
 	n       int
+	clients [3]client
+	misled  int // sendings refused by who was succeeded
 	waiting []promise
 	acked   map[int64]entry
 	seen    map[int64]entry // by consumers
@@ -76,6 +87,24 @@ type promise struct {
 	p      *Partition
 	a      *Append
 	values []string
+	sent   *sending // nil: without a sequence
+}
+
+// client is an idempotent producer: it has up to five batches under way and sends them again, from the first, until each is
+// acknowledged.
+type client struct {
+	id      int64
+	next    int32
+	pending []*sending
+	known   bool       // one was acknowledged; before that any sequence would be taken (trap 20)
+	sent    []*sending // all of them: what was sent may arrive again at any time
+}
+
+// sending is a batch of a client.
+type sending struct {
+	sequence int32
+	values   []string
+	acked    bool
 }
 
 // entry is one record and the epoch it was appended in.
@@ -101,8 +130,10 @@ func (f *faults) step() string {
 	id := metadata.NodeID(f.r.IntN(len(f.c.nodes)) + 1)
 	n := f.c.nodes[id]
 	switch k := f.r.IntN(100); {
-	case k < 50:
+	case k < 25:
 		return f.produce()
+	case k < 55:
+		return f.sequenced()
 	case k < 80:
 		d := time.Duration(f.r.Int64N(int64(50 * time.Millisecond)))
 		if f.r.IntN(6) == 0 {
@@ -154,33 +185,95 @@ func (f *faults) mend() {
 	f.c.mu.Unlock()
 }
 
-// produce appends at somebody who believes to lead, perhaps wrongly.
-func (f *faults) produce() string {
+// believer is somebody who believes to lead, perhaps wrongly; nil: there is nobody.
+func (f *faults) believer() *node {
 	for _, i := range f.r.Perm(len(f.c.nodes)) {
 		n := f.c.nodes[metadata.NodeID(i+1)]
 		if n.dead || n.partition() == nil {
 			continue
 		}
-		if role, _ := n.partition().Role(); role != Leader {
-			continue
+		if role, _ := n.partition().Role(); role == Leader {
+			return n
 		}
-		f.n++
-		records := 1 + f.r.IntN(3)
-		w := promise{n: n, p: n.partition()}
-		for range records {
-			w.values = append(w.values, fmt.Sprintf("%d", f.n))
-		}
-		acks := int16(-1)
-		if f.r.IntN(5) == 0 {
-			acks = 1
-		}
-		w.a = produce(w.p, acks, batch(records, w.values[0]))
-		if w.a.Err == nil && acks == -1 {
-			f.waiting = append(f.waiting, w)
-		}
-		return fmt.Sprintf("append of %d to %d", f.n, n.id)
 	}
-	return "nothing: nobody leads"
+	return nil
+}
+
+// values are what the next batch holds.
+func (f *faults) values() (values []string) {
+	f.n++
+	for range 1 + f.r.IntN(3) {
+		values = append(values, fmt.Sprintf("%d", f.n))
+	}
+	return values
+}
+
+// produce appends without a sequence.
+func (f *faults) produce() string {
+	n := f.believer()
+	if n == nil {
+		return "nothing: nobody leads"
+	}
+	w := promise{n: n, p: n.partition(), values: f.values()}
+	acks := int16(-1)
+	if f.r.IntN(5) == 0 {
+		acks = 1
+	}
+	w.a = produce(w.p, acks, batch(len(w.values), w.values[0]))
+	if w.a.Err == nil && acks == -1 {
+		f.waiting = append(f.waiting, w)
+	}
+	return fmt.Sprintf("append of %d to %d", f.n, n.id)
+}
+
+// sequenced has a client send something new, what is under way again, or something old whose time has come at last.
+func (f *faults) sequenced() string {
+	n := f.believer()
+	if n == nil {
+		return "nothing: nobody leads"
+	}
+	k := f.r.IntN(len(f.clients))
+	c := &f.clients[k]
+	c.id = int64(k + 1)
+	for len(c.pending) > 0 && c.pending[0].acked {
+		c.pending, c.known = c.pending[1:], true
+	}
+	switch how := f.r.IntN(10); {
+	case how == 0 && len(c.sent) > 0:
+		s := c.sent[len(c.sent)-1-f.r.IntN(min(len(c.sent), 12))]
+		f.send(n, c, s)
+		return fmt.Sprintf("late arrival of %d/%d at %d", c.id, s.sequence, n.id)
+	case how < 6 && len(c.pending) < 5 && (len(c.pending) == 0 || c.known):
+		s := &sending{sequence: c.next, values: f.values()}
+		c.next += int32(len(s.values))
+		c.sent, c.pending = append(c.sent, s), append(c.pending, s)
+		f.send(n, c, s)
+		return fmt.Sprintf("%d/%d to %d", c.id, s.sequence, n.id)
+	}
+	for _, s := range c.pending[:f.r.IntN(len(c.pending)+1)] {
+		f.send(n, c, s)
+	}
+	return fmt.Sprintf("%d again to %d", c.id, n.id)
+}
+
+// send sends a batch to who believes to lead. Whoever does lead never refuses the first one that is under way: everything
+// before it is committed, and nothing behind it can have come without it. Who was succeeded does, and then a client begins
+// a new epoch and doubles what is under way: such an answer must not leave (R18, the broker's lease).
+func (f *faults) send(n *node, c *client, s *sending) {
+	w := promise{n: n, p: n.partition(), values: s.values, sent: s}
+	w.a = produce(w.p, -1, produced(&record.Producer{ID: c.id, Sequence: s.sequence}, len(s.values), s.values[0]))
+	m := f.c.record()
+	leads := m.Leader == n.id && m.LeaderEpoch == w.a.Epoch
+	first := len(c.pending) > 0 && c.pending[0] == s
+	switch {
+	case w.a.Err == nil:
+		f.waiting = append(f.waiting, w)
+	case !first || !errors.Is(w.a.Err, kerr.OutOfOrderSequenceNumber):
+	case leads:
+		f.t.Errorf("the leader, %d, refuses %d/%d, the first that is under way: %v", n.id, c.id, s.sequence, w.a.Err)
+	default:
+		f.misled++
+	}
 }
 
 // settleAcks takes what was acknowledged since.
@@ -192,7 +285,11 @@ func (f *faults) settleAcks() {
 		done, err := w.p.Acked(w.a.Last, w.a.Epoch)
 		if done && err == nil {
 			for i, v := range w.values {
-				f.acked[w.a.Base+int64(i)] = entry{w.a.Epoch, v}
+				at := w.a.Base + int64(i)
+				f.acked[at] = entry{w.p.standing.Load().log.EpochAt(at), v} // of a duplicate the original's
+			}
+			if w.sent != nil {
+				w.sent.acked = true
 			}
 		}
 		return done
@@ -214,6 +311,7 @@ type replica struct {
 	n       *node
 	d       Description
 	entries []entry // from d.Start on
+	batches []record.Batch
 }
 
 func (r *replica) at(offset int64) entry { return r.entries[offset-r.d.Start] }
@@ -264,6 +362,13 @@ func (r *replica) load() error {
 		}
 		from := offset
 		var values []string
+		for rest := buf; len(rest) > 0; {
+			var b record.Batch
+			if b, rest, err = record.Next(rest); err != nil {
+				return err
+			}
+			r.batches = append(r.batches, b)
+		}
 		offset, values = collect(r.n.c.t, buf, from, nil)
 		for i, v := range values {
 			r.entries = append(r.entries, entry{log.EpochAt(from + int64(i)), v})
@@ -290,6 +395,9 @@ func (f *faults) checkOne(r *replica) error {
 	case d.Role == Offline:
 		return errors.New("the replica was stopped")
 	}
+	if err := r.checkProducers(); err != nil {
+		return err
+	}
 	f.lives[r.n] = d.HighWatermark
 	f.high = max(f.high, d.HighWatermark)
 	for o := d.Start; o < d.HighWatermark; o++ {
@@ -303,6 +411,34 @@ func (f *faults) checkOne(r *replica) error {
 	defer p.mu.Unlock()
 	if p.tracker != nil {
 		return p.tracker.CheckInvariants()
+	}
+	return nil
+}
+
+// checkProducers is Z22: what the replica knows of producers is what its log says, and nothing is there twice.
+func (r *replica) checkProducers() error {
+	want := producer.New()
+	first := map[[2]int64]int64{}
+	for _, b := range r.batches {
+		if !b.HasProducer() {
+			continue
+		}
+		want.Append(b, 0)
+		key := [2]int64{b.ProducerID(), int64(b.BaseSequence())}
+		if at, twice := first[key]; twice {
+			return fmt.Errorf("R15: sequence %d of producer %d is there twice, at %d and %d", key[1], key[0], at, b.BaseOffset())
+		}
+		first[key] = b.BaseOffset()
+	}
+	p := r.n.partition()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	log := p.standing.Load().log
+	if log == nil || p.gate != nil || log.End() != r.d.End {
+		return nil
+	}
+	if got := log.Producers(); !bytes.Equal(got.Encode(r.d.End), want.Encode(r.d.End)) {
+		return fmt.Errorf("Z22: producers are %+v, the log says %+v", got.Producers(), want.Producers())
 	}
 	return nil
 }

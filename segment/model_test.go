@@ -58,16 +58,15 @@ type machine struct {
 	checkpoints *Checkpoints
 	config      Config
 
-	model    *model
-	before   *model // at the start of the operation under way
-	epoch    int32
-	producer int64
-	sequence map[int64]int32
-	open     map[int64]bool // transactions
-	clones   []crash
-	trims    bool // the log start moves
-	history  []string
-	cuts     int
+	model   *model
+	before  *model // at the start of the operation under way
+	epoch   int32
+	clones  []crash
+	trims   bool            // the log start moves
+	highest int64           // that the log start ever was: producers below it may be forgotten for good
+	used    map[int64]int16 // the highest epoch of each producer
+	history []string
+	cuts    int
 }
 
 // crash is a disk as a power cut left it, with what the log may be then.
@@ -118,41 +117,55 @@ func (x *machine) adopt() {
 	x.model.batches = slices.Clip(contents(x.t, x.log, 5000))
 	x.model.start, x.model.end, x.model.durable = x.log.Start(), x.log.End(), x.log.Durable()
 	x.epoch = max(x.epoch, x.log.LastEpoch())
-	clear(x.sequence)
-	clear(x.open)
-	x.producer += 10
 }
 
+// producers is how many there are; every third one has transactions.
+const producers = 6
+
+// next is a batch that may follow. A producer goes on where the log has it, also when a truncation took what it wrote.
 func (x *machine) next() record.Batch {
 	n, size := 1+x.rng.IntN(4), x.rng.IntN(120)
 	end := x.model.end
 	o := record.BuilderOptions{}
-	if x.rng.IntN(3) == 0 {
-		id := x.producer + int64(x.rng.IntN(3))
-		o.Producer = &record.Producer{ID: id, Sequence: x.sequence[id]}
-		o.Transactional = id%3 == 0
-		x.sequence[id] += int32(n)
-		if o.Transactional {
-			x.open[id] = true
+	if kind := x.rng.IntN(8); kind < 4 {
+		id := int64(x.rng.IntN(producers))
+		last, open := x.model.newest(id)
+		o.Producer = &record.Producer{ID: id}
+		if last != nil {
+			o.Producer.Epoch, o.Producer.Sequence = last.ProducerEpoch(), last.LastSequence()+1
 		}
-	} else if x.rng.IntN(8) == 0 && len(x.open) > 0 {
-		id := slices.Sorted(keys(x.open))[0]
-		delete(x.open, id)
-		b := record.BuildControl(record.Control{Type: record.ControlType(x.rng.IntN(2))}, id, 0, clock.UnixMilli())
-		b.Stamp(end, x.epoch)
-		return b
+		if x.rng.IntN(10) == 0 && !open || last == nil && x.trims {
+			o.Producer.Epoch, o.Producer.Sequence = x.used[id]+1, 0
+		}
+		x.used[id] = max(x.used[id], o.Producer.Epoch)
+		o.Transactional = id%3 == 0
+	} else if id := int64(3 * x.rng.IntN(producers/3)); kind == 4 {
+		if last, open := x.model.newest(id); open {
+			b := record.BuildControl(record.Control{Type: record.ControlType(x.rng.IntN(2))}, id, last.ProducerEpoch(), clock.UnixMilli())
+			b.Stamp(end, x.epoch)
+			return b
+		}
 	}
 	return stamped(x.t, end, x.epoch, o, n, size)
 }
 
-func keys[K comparable, V any](m map[K]V) func(func(K) bool) {
-	return func(yield func(K) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
+// newest is a producer's last batch of records, and whether its transaction is open.
+func (m *model) newest(id int64) (last record.Batch, open bool) {
+	for _, b := range slices.Backward(m.batches) {
+		switch {
+		case b.ProducerID() != id:
+		case b.Control():
+			for _, b := range slices.Backward(m.batches) {
+				if b.ProducerID() == id && !b.Control() {
+					return b, false
+				}
 			}
+			return nil, false
+		default:
+			return b, b.Transactional()
 		}
 	}
+	return nil, false
 }
 
 // operate does one random operation on both.
@@ -187,8 +200,6 @@ func (x *machine) operate() string {
 		to := m.start + x.rng.Int64N(m.end-m.start+1)
 		must(x.t, l.Truncate(to))
 		m.truncate(to)
-		clear(x.open)
-		x.producer += 10
 		return fmt.Sprintf("truncate %d", to)
 	case n < 78:
 		x.epoch++
@@ -306,6 +317,47 @@ func (x *machine) check(op string) {
 		x.t.Fatalf("%s: log [%d, %d) durable %d synced %d, model [%d, %d) durable %d", op,
 			l.Start(), l.End(), l.Durable(), l.RecoveryPoint(), m.start, m.end, m.durable)
 	}
+	x.highest = max(x.highest, m.start)
+	x.checkProducers(l, from(m.batches, x.highest), x.highest == 0, op)
+}
+
+// checkProducers is Z22: of every producer the log's last five batches are known, and no others; what was truncated is new
+// again. all says that these are all batches since the log began; else the state may know of more.
+func (x *machine) checkProducers(l *Log, batches []record.Batch, all bool, op string) {
+	x.t.Helper()
+	of := map[int64][]record.Batch{}
+	for _, b := range batches {
+		id := b.ProducerID()
+		if id < 0 || b.Control() {
+			continue
+		}
+		if n := len(of[id]); n > 0 && of[id][n-1].ProducerEpoch() != b.ProducerEpoch() {
+			of[id] = nil
+		}
+		of[id] = append(of[id], b)
+	}
+	for id, its := range of {
+		for i, b := range its {
+			dup, err := l.Producers().Check(b, 0)
+			switch {
+			case i < len(its)-5:
+				if dup != nil || err == nil {
+					x.t.Fatalf("%s: seed %d, producer %d: batch at %d is not among the last five: %+v, %v", op, x.seed, id, b.BaseOffset(), dup, err)
+				}
+			case dup == nil || dup.BaseOffset != b.BaseOffset() || dup.LastOffset != b.LastOffset():
+				x.t.Fatalf("%s: seed %d, producer %d: batch at %d, %d of %d, is taken for %+v, %v", op, x.seed, id, b.BaseOffset(), i, len(its), dup, err)
+			}
+		}
+	}
+	for id := range int64(producers) {
+		if !all || slices.ContainsFunc(batches, func(b record.Batch) bool { return b.ProducerID() == id }) {
+			continue
+		}
+		b := stamped(x.t, 0, 0, record.BuilderOptions{Producer: &record.Producer{ID: id, Sequence: 1000}}, 1, 0)
+		if dup, err := l.Producers().Check(b, 0); dup != nil || err != nil {
+			x.t.Fatalf("%s: seed %d, producer %d is not in the log and known: %+v, %v", op, x.seed, id, dup, err)
+		}
+	}
 }
 
 func (x *machine) deepCheck() {
@@ -411,6 +463,8 @@ func (x *machine) compare(l *Log, c crash, fail func(string, ...any)) {
 	}
 	checkIndexes(x.t, l)
 	checkEpochs(x.t, l)
+	start := max(x.highest, c.after.start)
+	x.checkProducers(l, from(got, start), start == 0, "power cut at "+c.at)
 	if x.t.Failed() {
 		fail("see above")
 	}
@@ -446,7 +500,7 @@ func envInt(name string, or int) int {
 
 func runMachine(t *testing.T, seed uint64, steps int) int {
 	x := &machine{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), mem: newMem(t), model: &model{},
-		sequence: make(map[int64]int32), open: make(map[int64]bool), config: smallConfig()}
+		config: smallConfig(), used: map[int64]int16{}}
 	x.config.SegmentBytes = int64(300 + x.rng.IntN(3000))
 	x.config.IndexInterval = 1 + x.rng.IntN(400)
 	x.config.RetentionBytes = int64(2000 + x.rng.IntN(8000))

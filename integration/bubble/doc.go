@@ -12,7 +12,7 @@
 // one of the victims, just before it takes effect or just after, when a trap counts down to zero. Of what was not synced a
 // random part is kept, or nothing. Some stay away for longer than a session, or until later. Before and between come kill -9
 // of any number of nodes, clean restarts and moved leaders, and beside it the network has troubles of its own: cuts, both
-// ways or one, nodes that are cut off from everybody, slow links, resets. The last act mends everything.
+// ways or one, nodes that are cut off from everybody, at once or from the clients last, slow links, resets. The last act mends everything.
 //
 // The crashed process goes on for a while in its bubble, as goroutines do that nobody can stop: its host is dead (memnet, M5)
 // and its disk is no longer the one that the next process has.

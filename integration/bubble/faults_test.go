@@ -154,7 +154,7 @@ func (f *faults) cloud(ctx context.Context, usual memnet.Link) {
 	if f.rng.IntN(3) == 0 {
 		most = 5 * time.Second // longer than a session
 	}
-	switch f.rng.IntN(6) {
+	switch f.rng.IntN(7) {
 	case 0:
 		f.c.say("reset %v %v", a, b)
 		f.c.net.Reset(a, b)
@@ -172,6 +172,10 @@ func (f *faults) cloud(ctx context.Context, usual memnet.Link) {
 		f.c.say("isolate %d, in %v, out %v", n.id, in, out)
 		f.isolate(n, in, out)
 	case 3:
+		n := f.c.some(f.rng, 1)[0]
+		f.c.say("isolate %d, from the clients last", n.id)
+		f.fade(ctx, n)
+	case 4:
 		f.c.say("cut %v %v", a, b)
 		f.c.net.Cut(a, b)
 	default:
@@ -213,6 +217,17 @@ func (f *faults) isolate(n *node, in, out bool) {
 			f.c.net.CutOneWay(n.host, h)
 		}
 	}
+}
+
+// fade cuts a node off from the other nodes, and a little later from the clients: meanwhile it takes what it cannot commit.
+func (f *faults) fade(ctx context.Context, n *node) {
+	for _, other := range f.c.nodes {
+		if other != n {
+			f.c.net.Cut(n.host, other.host)
+		}
+	}
+	wait(ctx, upTo(f.rng, 200*time.Millisecond))
+	f.c.net.Cut(n.host, f.c.client)
 }
 
 func (f *faults) heal() {
