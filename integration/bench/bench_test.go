@@ -144,7 +144,7 @@ func TestEndToEndCountsFromTheScheduleUntilTheConsumerHasIt(t *testing.T) {
 	f.kept = map[string][][]byte{}
 	f.delay = 2 * time.Millisecond // one connection answers at most 500 a second, half of what is due
 	spec := pacedSpec{loadSpec: loadSmall, rate: 1000, time: 200 * time.Millisecond}
-	acked, received, err := endToEnd(f.addr(), "t", spec)
+	acked, received, err := endToEnd(f.addr(), "t", spec, 0)
 	if err != nil || acked.requests != 200 || received.requests != 200 {
 		t.Fatalf("%v, %d acknowledged, %d received", err, acked.requests, received.requests)
 	}
@@ -157,7 +157,7 @@ func TestEndToEndEndsWithItsProducer(t *testing.T) {
 	f := startFake(t)
 	f.refuse.Store(1 << 40)
 	spec := pacedSpec{loadSpec: loadSmall, rate: 1000, time: 200 * time.Millisecond}
-	if _, _, err := endToEnd(f.addr(), "t", spec); err == nil {
+	if _, _, err := endToEnd(f.addr(), "t", spec, 0); err == nil {
 		t.Error("no error")
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // The records of these scenarios are on three nodes, of which at least two have them before an acknowledgement.
@@ -139,11 +141,14 @@ func (b *bench) syncRound(s *scenario, size int) error {
 	return nil
 }
 
+// pacedLoad sends a paced load to a topic that has had so many records before, and returns what was measured by its label.
+type pacedLoad func(c cluster, topic string, spec pacedSpec, from int) (map[string]*loadResult, error)
+
 // clusterPaced sends single records at a fixed rate over many partitions. Cordwood acknowledges what is on two disks at
 // least, Kafka what is in the memory of two nodes: the comparison favours Kafka.
 func clusterPaced(b *bench, s *scenario) error {
 	spec := pacedSpec{loadSpec: loadSmall.over(3 * clusterSize).into(1000), rate: 3000, time: b.paced}
-	return b.pacedOnClusters(s, spec, func(c cluster, topic string, spec pacedSpec) (map[string]*loadResult, error) {
+	return b.pacedOnClusters(s, spec, func(c cluster, topic string, spec pacedSpec, _ int) (map[string]*loadResult, error) {
 		r, err := producePaced(c.leaders(), topic, spec, spec.schedule())
 		return map[string]*loadResult{"latency": r}, err
 	})
@@ -152,26 +157,33 @@ func clusterPaced(b *bench, s *scenario) error {
 // clusterEndToEnd measures the way of a record from its producer to a consumer, on a machine that does nothing else.
 func clusterEndToEnd(b *bench, s *scenario) error {
 	spec := pacedSpec{loadSpec: loadSmall, rate: 1000, time: b.paced}
-	return b.pacedOnClusters(s, spec, func(c cluster, topic string, spec pacedSpec) (map[string]*loadResult, error) {
-		acked, received, err := endToEnd(c.leaders().of(0), topic, spec)
+	return b.pacedOnClusters(s, spec, func(c cluster, topic string, spec pacedSpec, from int) (map[string]*loadResult, error) {
+		acked, received, err := endToEnd(c.leaders().of(0), topic, spec, from)
 		return map[string]*loadResult{"acknowledged": acked, "end to end": received}, err
 	})
 }
 
-// pacedOnClusters measures latencies of a paced load, each round on a topic of its own.
-func (b *bench) pacedOnClusters(s *scenario, spec pacedSpec, load func(cluster, string, pacedSpec) (map[string]*loadResult, error)) error {
+// pacedOnClusters measures latencies of a paced load on one topic. What comes to a topic without records, for a third of a
+// round's time, is shown apart.
+func (b *bench) pacedOnClusters(s *scenario, spec pacedSpec, load pacedLoad) error {
+	const topic = "bench-paced"
+	warm := spec
+	warm.time = b.paced / 3
 	return b.eachCluster(func(all []cluster) error {
+		for _, c := range all {
+			if err := spreadTopic(c, topic, spec.partitions, nil); err != nil {
+				return err
+			}
+			results, err := load(c, topic, warm, 0)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name(), err)
+			}
+			b.latencies(s, c, "new topic, ", results)
+		}
 		for round := range b.rounds {
 			for _, c := range all {
-				topic := fmt.Sprintf("bench-paced-%02d", round)
-				if err := spreadTopic(c, topic, spec.partitions, nil); err != nil {
-					return err
-				}
-				if err := b.clusterPacedRound(s, c, topic, spec, round, load); err != nil {
+				if err := b.clusterPacedRound(s, c, topic, spec, warm.total()+round*spec.total(), load); err != nil {
 					return fmt.Errorf("%s: %w", c.name(), err)
-				}
-				if err := deleteTopic(c, topic); err != nil {
-					return err
 				}
 			}
 			if err := b.syncRound(s, 4096); err != nil {
@@ -182,27 +194,13 @@ func (b *bench) pacedOnClusters(s *scenario, spec pacedSpec, load func(cluster, 
 	})
 }
 
-func (b *bench) clusterPacedRound(s *scenario, c cluster, topic string, spec pacedSpec, round int,
-	load func(cluster, string, pacedSpec) (map[string]*loadResult, error)) error {
-	if round == 0 {
-		warm, other := spec, topic+"-warm"
-		warm.time = b.paced / 3
-		if err := spreadTopic(c, other, warm.partitions, nil); err != nil {
-			return err
-		}
-		if _, err := load(c, other, warm); err != nil {
-			return err
-		}
-		if err := deleteTopic(c, other); err != nil {
-			return err
-		}
-	}
+func (b *bench) clusterPacedRound(s *scenario, c cluster, topic string, spec pacedSpec, from int, load pacedLoad) error {
 	b.quiet()
 	m, err := startMeter(c.pids()...)
 	if err != nil {
 		return err
 	}
-	results, err := load(c, topic, spec)
+	results, err := load(c, topic, spec, from)
 	if err != nil {
 		return err
 	}
@@ -210,18 +208,18 @@ func (b *bench) clusterPacedRound(s *scenario, c cluster, topic string, spec pac
 	if err != nil {
 		return err
 	}
-	for _, what := range []string{"latency", "acknowledged", "end to end"} {
-		r := results[what]
-		if r == nil {
-			continue
-		}
-		for _, q := range quantiles {
-			b.report.add(s, what+" "+q.label, "ms", c.name(), milliseconds(r.latency.quantile(q.q)))
-		}
-	}
+	b.latencies(s, c, "", results)
 	b.report.add(s, "CPU of all nodes", "% of a core", c.name(), 100*u.broker.Seconds()/u.wall.Seconds())
 	b.report.add(s, "others", "% of CPU", c.name(), 100*u.others)
 	return nil
+}
+
+func (b *bench) latencies(s *scenario, c cluster, prefix string, results map[string]*loadResult) {
+	for _, what := range slices.Sorted(maps.Keys(results)) {
+		for _, q := range quantiles {
+			b.report.add(s, prefix+what+" "+q.label, "ms", c.name(), milliseconds(results[what].latency.quantile(q.q)))
+		}
+	}
 }
 
 // quantiles are those that are shown of latencies under a paced load.
