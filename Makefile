@@ -76,7 +76,7 @@ failover:
 chaos:
 	go test -tags process ./integration/chaos $(if $(SEED),-seed $(SEED)) -rounds $(ROUNDS) -v -timeout 120m
 
-# set KAFKA_SH to the script that runs Apache Kafka to measure both in turn
+# one node, and three on this machine; set KAFKA_SH to the script that runs Apache Kafka to measure both in turn
 bench: build
 	go run ./integration/bench -bin bin/cordwood
 

@@ -38,12 +38,15 @@ type laneKey struct {
 type fetchLane struct {
 	brokerEpoch int64 // of the leader that knows the session
 	id, epoch   int32
+	answer      []byte // memory for the next one
 }
 
 const (
 	replicaFetchVersion = 18
 	// fetchSlack is how much longer than its wait a fetch may take.
 	fetchSlack = 10 * time.Second
+	// keepAnswer bounds the memory that a lane keeps: more comes only to followers that are behind.
+	keepAnswer = 4 << 20
 )
 
 var errNotRegistered = errors.New("this broker is not registered yet")
@@ -64,7 +67,7 @@ func (l *replicaLink) Fetch(ctx context.Context, leader metadata.NodeID, r *part
 	q := l.request(r, epoch, session)
 	ctx, cancel := context.WithTimeout(ctx, r.MaxWait+fetchSlack)
 	defer cancel()
-	answer, err := l.b.peers.Ask(ctx, addr, peer.Fetching(r.Lane), q)
+	answer, err := l.b.peers.AskInto(ctx, addr, peer.Fetching(r.Lane), q, &session.answer)
 	if err == nil {
 		got := answer.(*kmsg.FetchResponse)
 		if err = kerr.ErrorForCode(got.ErrorCode); err == nil && got.Version != replicaFetchVersion {
@@ -98,6 +101,9 @@ func (l *replicaLink) begin(key laneKey, leaderEpoch int64, full bool) fetchLane
 func (l *replicaLink) end(key laneKey, s fetchLane) {
 	if s.epoch++; s.epoch < 0 {
 		s.epoch = 1
+	}
+	if cap(s.answer) > keepAnswer {
+		s.answer = nil
 	}
 	l.mu.Lock()
 	l.sessions[key] = s

@@ -93,8 +93,8 @@ func (c *Client) connection(ctx context.Context) (*connection, error) {
 	}
 }
 
-// ask sends one request and waits for its answer's body.
-func (c *Client) ask(ctx context.Context, encode func(v versions) ([]byte, int16, error)) ([]byte, int16, error) {
+// ask sends one request and waits for its answer's body, which is in room if it fits.
+func (c *Client) ask(ctx context.Context, encode func(v versions) ([]byte, int16, error), room []byte) ([]byte, int16, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, askTimeout)
@@ -108,7 +108,7 @@ func (c *Client) ask(ctx context.Context, encode func(v versions) ([]byte, int16
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", c.addr, err)
 	}
-	body, err := conn.ask(ctx, frame)
+	body, err := conn.ask(ctx, frame, room)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", c.addr, err)
 	}

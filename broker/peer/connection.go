@@ -49,6 +49,7 @@ type connection struct {
 // call is one request on its way.
 type call struct {
 	frame []byte // the writer sets the correlation id
+	room  []byte // for the answer, if it fits
 	id    int32
 	body  chan []byte // room for one
 }
@@ -111,9 +112,10 @@ func (c *connection) handshake(ctx context.Context, clientID string) error {
 	return nil
 }
 
-// ask hands a frame to the writer and waits for the answer's body.
-func (c *connection) ask(ctx context.Context, frame []byte) ([]byte, error) {
-	q := &call{frame: frame, body: make(chan []byte, 1)}
+// ask hands a frame to the writer and waits for the answer's body. The reader may write into room until the connection ends,
+// also when this returned an error.
+func (c *connection) ask(ctx context.Context, frame, room []byte) ([]byte, error) {
+	q := &call{frame: frame, room: room, body: make(chan []byte, 1)}
 	select {
 	case c.calls <- q:
 	case <-c.broken:
@@ -196,7 +198,7 @@ func (c *connection) enqueue(buf []byte, q *call) []byte {
 // receive reads answers and gives each to its request.
 func (c *connection) receive() error {
 	for {
-		id, body, err := readAnswer(c.in, c.most)
+		id, size, err := readHead(c.in, c.most)
 		if err != nil {
 			return err
 		}
@@ -209,25 +211,42 @@ func (c *connection) receive() error {
 		c.pending[0] = nil
 		c.pending = c.pending[1:]
 		c.mu.Unlock()
+		body := q.room[:0]
+		if cap(body) < size {
+			body = make([]byte, 0, max(size, 2*cap(body))) // answers grow in small steps
+		}
+		body = body[:size]
+		if _, err := io.ReadFull(c.in, body); err != nil {
+			return err
+		}
 		q.body <- body
 	}
 }
 
 // readAnswer reads one answer of at most so many bytes, and nothing behind it.
 func readAnswer(in io.Reader, most int) (id int32, body []byte, err error) {
-	var head [8]byte
-	if _, err := io.ReadFull(in, head[:]); err != nil {
+	id, size, err := readHead(in, most)
+	if err != nil {
 		return 0, nil, err
 	}
-	length := int64(binary.BigEndian.Uint32(head[:4]))
-	if length < 4 || length > int64(most) {
-		return 0, nil, fmt.Errorf("an answer of %d bytes", length) // N2
-	}
-	body = make([]byte, length-4)
+	body = make([]byte, size)
 	if _, err := io.ReadFull(in, body); err != nil {
 		return 0, nil, err
 	}
-	return int32(binary.BigEndian.Uint32(head[4:])), body, nil
+	return id, body, nil
+}
+
+// readHead reads what comes before an answer's body, and says how long that is.
+func readHead(in io.Reader, most int) (id int32, size int, err error) {
+	var head [8]byte
+	if _, err := io.ReadFull(in, head[:]); err != nil {
+		return 0, 0, err
+	}
+	length := int64(binary.BigEndian.Uint32(head[:4]))
+	if length < 4 || length > int64(most) {
+		return 0, 0, fmt.Errorf("an answer of %d bytes", length) // N2
+	}
+	return int32(binary.BigEndian.Uint32(head[4:])), int(length - 4), nil
 }
 
 // encodeRequest makes the frame of a request in the version both ends serve.

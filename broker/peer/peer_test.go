@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -254,6 +255,57 @@ func TestARequestWithoutAnAnswerEndsItsConnection(t *testing.T) {
 		}
 		if n.dials.Load() != 2 {
 			t.Errorf("%d dials: what is behind an unanswered request waits with it", n.dials.Load())
+		}
+	})
+}
+
+// fetchAnswer answers a Fetch request with one partition's record bytes.
+func fetchAnswer(c net.Conn, version int16, id int32, records []byte) bool {
+	r := kmsg.NewPtrFetchResponse()
+	r.Topics = []kmsg.FetchResponseTopic{{Partitions: []kmsg.FetchResponseTopicPartition{{RecordBatches: records}}}}
+	h := protocol.Header{Key: 1, Version: version, CorrelationID: id}
+	_, err := c.Write(protocol.AppendResponse(nil, &h, r))
+	return err == nil
+}
+
+func TestAnAnswerTakesTheMemoryOfTheOneBefore(t *testing.T) {
+	sizes := []int{1000, 50, 1100, 1900} // the third needs more memory, of which it gets twice as much
+	answered := 0
+	n := &node{}
+	n.serve = func(c net.Conn, _, version int16, id int32, _ []byte) bool {
+		answered++
+		return fetchAnswer(c, version, id, bytes.Repeat([]byte{byte(answered)}, sizes[answered-1]))
+	}
+	inBubble(t, n, func(t *testing.T, p *Pool) {
+		var memory, before []byte
+		for i, size := range sizes {
+			q := kmsg.NewPtrFetchRequest()
+			q.Version = 18
+			r, err := p.AskInto(t.Context(), "a:1", Fetching(0), q, &memory)
+			if err != nil {
+				t.Fatal(err)
+			}
+			records := r.(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches
+			if !bytes.Equal(records, bytes.Repeat([]byte{byte(i + 1)}, size)) {
+				t.Errorf("answer %d: %d bytes of %d", i, len(records), size)
+			}
+			if same := cap(before) > 0 && &memory[0] == &before[0]; same != (i == 1 || i == 3) {
+				t.Errorf("answer %d is in the memory of the one before: %v", i, same)
+			}
+			before = memory
+		}
+	})
+}
+
+// The reader may still be writing into the memory of a request that was given up.
+func TestMemoryIsNotUsedAgainAfterAnError(t *testing.T) {
+	n := &node{serve: func(net.Conn, int16, int16, int32, []byte) bool { return true }}
+	inBubble(t, n, func(t *testing.T, p *Pool) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		memory := make([]byte, 1000)
+		if _, err := p.AskInto(ctx, "a:1", Fetching(0), kmsg.NewPtrFetchRequest(), &memory); err == nil || memory != nil {
+			t.Errorf("%v, and %d bytes are left for the next", err, len(memory))
 		}
 	})
 }

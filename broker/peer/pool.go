@@ -136,13 +136,13 @@ func (p *Pool) forget(key clientKey, c *Client) {
 	}
 }
 
-func (p *Pool) ask(ctx context.Context, addr string, on Purpose, encode func(versions) ([]byte, int16, error)) ([]byte, int16, error) {
+func (p *Pool) ask(ctx context.Context, addr string, on Purpose, encode func(versions) ([]byte, int16, error), room []byte) ([]byte, int16, error) {
 	for {
 		c, err := p.client(clientKey{addr, on})
 		if err != nil {
 			return nil, 0, err
 		}
-		body, version, err := c.ask(ctx, encode)
+		body, version, err := c.ask(ctx, encode, room)
 		if !errors.Is(err, errRetired) {
 			return body, version, err
 		}
@@ -158,10 +158,19 @@ func (p *Pool) ask(ctx context.Context, addr string, on Purpose, encode func(ver
 // Ask sends a request to the node at addr and decodes the answer. The request's version is the highest the caller can
 // speak; the answer says which one was spoken. Byte fields of the answer are the caller's.
 func (p *Pool) Ask(ctx context.Context, addr string, on Purpose, r kmsg.Request) (kmsg.Response, error) {
-	body, version, err := p.ask(ctx, addr, on, encodeRequest(p.cfg.ClientID, r))
+	return p.AskInto(ctx, addr, on, r, new([]byte))
+}
+
+// AskInto is Ask with memory for the answer, whose byte fields lie in it: they are valid until it is used again. It is
+// replaced by more when the answer is larger, and by none after an error, for the connection may still write into it.
+func (p *Pool) AskInto(ctx context.Context, addr string, on Purpose, r kmsg.Request, memory *[]byte) (kmsg.Response, error) {
+	room := *memory
+	*memory = nil
+	body, version, err := p.ask(ctx, addr, on, encodeRequest(p.cfg.ClientID, r), room)
 	if err != nil {
 		return nil, err
 	}
+	*memory = body
 	answer := r.ResponseKind()
 	if err := decode(answer, version, body); err != nil {
 		return nil, fmt.Errorf("%s: %w", addr, err)
@@ -171,7 +180,7 @@ func (p *Pool) Ask(ctx context.Context, addr string, on Purpose, r kmsg.Request)
 
 // AskOwn sends one of our own messages and returns the body of its answer.
 func (p *Pool) AskOwn(ctx context.Context, addr string, on Purpose, key protocol.Key, body []byte) ([]byte, error) {
-	answer, _, err := p.ask(ctx, addr, on, encodeOwn(key, body))
+	answer, _, err := p.ask(ctx, addr, on, encodeOwn(key, body), nil)
 	return answer, err
 }
 

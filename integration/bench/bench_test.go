@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func TestProduceCountsWhatIsAnswered(t *testing.T) {
 	} {
 		f := startFake(t)
 		batch := int64(len(newBatch(spec.batch, spec.record)))
-		r, err := produce(f.addr(), "t", spec, 200*batch, time.Minute)
+		r, err := produce(leaders{f.addr()}, "t", spec, 200*batch, time.Minute)
 		if err != nil || r.requests != 200 || f.produced.Load() != 200 || r.bytes != 200*batch || r.latency.total != 200 {
 			t.Errorf("%s: %v, %d requests, %d produced, %d bytes", name, err, r.requests, f.produced.Load(), r.bytes)
 		}
@@ -83,7 +84,7 @@ func TestProduceCountsWhatIsAnswered(t *testing.T) {
 func TestProduceStopsWhenItsTimeIsUp(t *testing.T) {
 	f := startFake(t)
 	f.delay = time.Millisecond
-	r, err := produce(f.addr(), "t", load16k, 1<<40, 100*time.Millisecond)
+	r, err := produce(leaders{f.addr()}, "t", load16k, 1<<40, 100*time.Millisecond)
 	if err != nil || r.requests == 0 || r.requests != f.produced.Load() {
 		t.Errorf("%v, %d requests, %d produced", err, r.requests, f.produced.Load())
 	}
@@ -92,7 +93,7 @@ func TestProduceStopsWhenItsTimeIsUp(t *testing.T) {
 func TestAnErrorCodeStopsTheLoad(t *testing.T) {
 	f := startFake(t)
 	f.refuse.Store(1)
-	if _, err := produce(f.addr(), "t", load16k, 1e6, time.Second); err == nil {
+	if _, err := produce(leaders{f.addr()}, "t", load16k, 1e6, time.Second); err == nil {
 		t.Error("no error")
 	}
 }
@@ -101,13 +102,63 @@ func TestAPacedLoadKeepsItsScheduleAndCountsStalls(t *testing.T) {
 	f := startFake(t)
 	f.delay = 2 * time.Millisecond // two connections answer at most 1,000 a second, half of what is due
 	spec := pacedSpec{loadSpec: loadSmall.over(2).into(10), rate: 2000, time: 200 * time.Millisecond}
-	r, err := producePaced(f.addr(), "t", spec)
+	r, err := producePaced(leaders{f.addr()}, "t", spec, spec.schedule())
 	if err != nil || r.requests != 400 || f.produced.Load() != 400 {
 		t.Fatalf("%v, %d requests, %d produced", err, r.requests, f.produced.Load())
 	}
 	// The last request waits for 200 on its connection, 2 ms each, and was due 200 ms after the first.
 	if m := r.latency.quantile(0.99); m < 150*time.Millisecond {
 		t.Errorf("p99 %v: the delay of waiting requests is not counted", m)
+	}
+}
+
+// With three leaders every request goes to the one that leads its partition, and none is left out.
+func TestAPacedLoadGoesToTheLeaders(t *testing.T) {
+	spec := pacedSpec{loadSpec: loadSmall.over(6).into(10), rate: 10_000, time: 100 * time.Millisecond}
+	var fakes []*fakeBroker
+	var to leaders
+	for range 3 {
+		f := startFake(t)
+		f.kept = map[string][][]byte{}
+		fakes, to = append(fakes, f), append(to, f.addr())
+	}
+	r, err := producePaced(to, "t", spec, spec.schedule())
+	if err != nil || r.requests != 1000 {
+		t.Fatalf("%v, %d requests", err, r.requests)
+	}
+	for p := range spec.partitions {
+		for i, f := range fakes {
+			want := 0
+			if i == p%3 {
+				want = 100
+			}
+			if got := len(f.kept["t"+strconv.Itoa(p)]); got != want {
+				t.Errorf("partition %d at node %d: %d records, want %d", p, i+1, got, want)
+			}
+		}
+	}
+}
+
+func TestEndToEndCountsFromTheScheduleUntilTheConsumerHasIt(t *testing.T) {
+	f := startFake(t)
+	f.kept = map[string][][]byte{}
+	f.delay = 2 * time.Millisecond // one connection answers at most 500 a second, half of what is due
+	spec := pacedSpec{loadSpec: loadSmall, rate: 1000, time: 200 * time.Millisecond}
+	acked, received, err := endToEnd(f.addr(), "t", spec, 0)
+	if err != nil || acked.requests != 200 || received.requests != 200 {
+		t.Fatalf("%v, %d acknowledged, %d received", err, acked.requests, received.requests)
+	}
+	if m := received.latency.quantile(0.99); m < 150*time.Millisecond {
+		t.Errorf("p99 %v: the delay of waiting records is not counted", m)
+	}
+}
+
+func TestEndToEndEndsWithItsProducer(t *testing.T) {
+	f := startFake(t)
+	f.refuse.Store(1 << 40)
+	spec := pacedSpec{loadSpec: loadSmall, rate: 1000, time: 200 * time.Millisecond}
+	if _, _, err := endToEnd(f.addr(), "t", spec, 0); err == nil {
+		t.Error("no error")
 	}
 }
 

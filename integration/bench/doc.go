@@ -22,5 +22,9 @@
 // Paced mode sends on a schedule and measures from the scheduled time, so that a stall of the broker counts for every
 // request that it delayed.
 //
+// Scenarios three-* run three nodes on this machine, each broker and controller, with three replicas of everything (cluster.go).
+// Raw load goes to the leaders that the topic was made with; when one of them loses its office, which a starved machine makes
+// happen, the run stops with error code 6. The limit of their throughput is what the kernel needs for three copies.
+//
 // Scenarios are in scenario_*.go, one list in main.go. Not here: correctness. A wrong answer only stops the run.
 package main

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,17 +45,25 @@ func serveFake(args []string) error {
 	f := flag.NewFlagSet("serve", flag.ExitOnError)
 	f.String("data-dir", "", "")
 	portFile := f.String("port-file", "", "")
-	addr := ""
+	settings := map[string]string{}
 	f.Func("override", "", func(s string) error {
-		_, _ = fmt.Sscanf(s, "listeners=PLAINTEXT://%s", &addr) // other keys are not ours
+		k, v, _ := strings.Cut(s, "=")
+		settings[k] = v
 		return nil
 	})
 	_ = f.Parse(args) // ExitOnError
+	addr, _, _ := strings.Cut(strings.TrimPrefix(settings["listeners"], "PLAINTEXT://"), ",")
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
-	newFake(ln)
+	fake := newFake(ln)
+	if voters := settings["controller.quorum.voters"]; voters != "" {
+		if err := fake.join(settings["node.id"], voters, filepath.Dir(*portFile)); err != nil {
+			return err
+		}
+	}
+	fake.run()
 	b, err := json.Marshal(map[string]any{"listeners": map[string]string{"PLAINTEXT": addr}, "pid": os.Getpid()})
 	if err != nil {
 		return err
@@ -67,7 +77,8 @@ func serveFake(args []string) error {
 	return nil
 }
 
-// fakeBroker answers what the bench asks, at old versions, and keeps nothing: every partition holds the same batches.
+// fakeBroker answers what the bench asks, at old versions, and keeps nothing: every partition holds the same batches. A node of
+// a cluster (fakecluster_test.go) keeps what it is sent.
 type fakeBroker struct {
 	ln       net.Listener
 	batch    []byte
@@ -79,17 +90,27 @@ type fakeBroker struct {
 	bad      atomic.Pointer[error]
 	conns    sync.WaitGroup
 
+	cluster *fakeCluster // nil: it is alone
+
 	mu     sync.Mutex
 	topics map[string]int32
+	kept   map[string][][]byte // batches by topic and partition; nil: they are not kept
+	grown  sync.Cond           // kept has grown
 }
 
 func newFake(ln net.Listener) *fakeBroker {
 	f := &fakeBroker{ln: ln, batch: newBatch(16<<10, 1000), batches: 100, topics: map[string]int32{}}
+	f.grown.L = &f.mu
+	return f
+}
+
+// run begins to answer.
+func (f *fakeBroker) run() {
 	f.conns.Add(1)
 	go func() {
 		defer f.conns.Done()
 		for {
-			c, err := ln.Accept()
+			c, err := f.ln.Accept()
 			if err != nil {
 				return
 			}
@@ -97,7 +118,6 @@ func newFake(ln net.Listener) *fakeBroker {
 			go f.serve(c)
 		}
 	}()
-	return f
 }
 
 func startFake(t *testing.T) *fakeBroker {
@@ -106,6 +126,7 @@ func startFake(t *testing.T) *fakeBroker {
 		t.Fatal(err)
 	}
 	f := newFake(ln)
+	f.run()
 	t.Cleanup(func() {
 		ln.Close()
 		f.conns.Wait()
@@ -137,7 +158,11 @@ func (f *fakeBroker) serve(c net.Conn) {
 		} else {
 			q := kmsg.RequestForKey(key)
 			q.SetVersion(version)
-			if err := q.ReadFrom(b[10+int(be.Uint16(b[8:])):]); err != nil {
+			in := b[10+int(be.Uint16(b[8:])):]
+			if q.IsFlexible() { // headers have tags then; none are sent
+				in, out = in[1:], append(out, 0)
+			}
+			if err := q.ReadFrom(in); err != nil {
 				err = fmt.Errorf("key %d version %d: %w", key, version, err)
 				f.bad.Store(&err)
 				return
@@ -161,12 +186,17 @@ func (f *fakeBroker) answer(q kmsg.Request) kmsg.Response {
 	case *kmsg.FetchRequest:
 		f.fetch(q, r.(*kmsg.FetchResponse))
 	case *kmsg.ApiVersionsRequest:
-		for _, k := range [][3]int16{{0, 3, 7}, {1, 4, 11}, {2, 1, 5}, {3, 1, 5}, {18, 0, 0}, {19, 2, 4}, {20, 1, 3}} {
+		for _, k := range [][3]int16{{0, 3, 7}, {1, 4, 11}, {2, 1, 5}, {3, 1, 5}, {18, 0, 0}, {19, 2, 4}, {20, 1, 3},
+			{43, 0, 0}, {44, 0, 0}, {55, 0, 0}} {
 			a := kmsg.NewApiVersionsResponseApiKey()
 			a.ApiKey, a.MinVersion, a.MaxVersion = k[0], k[1], k[2]
 			r.(*kmsg.ApiVersionsResponse).ApiKeys = append(r.(*kmsg.ApiVersionsResponse).ApiKeys, a)
 		}
 	case *kmsg.MetadataRequest:
+		if f.cluster != nil {
+			f.cluster.metadata(q, r.(*kmsg.MetadataResponse))
+			break
+		}
 		f.metadata(q, r.(*kmsg.MetadataResponse))
 	case *kmsg.ListOffsetsRequest:
 		for _, t := range q.Topics {
@@ -182,7 +212,10 @@ func (f *fakeBroker) answer(q kmsg.Request) kmsg.Response {
 	case *kmsg.CreateTopicsRequest:
 		f.created.Add(1)
 		for _, t := range q.Topics {
-			f.topics[t.Topic] = t.NumPartitions
+			n := max(t.NumPartitions, int32(len(t.ReplicaAssignment)))
+			if f.topics[t.Topic] = n; f.cluster != nil {
+				f.cluster.create(t.Topic, n)
+			}
 			rt := kmsg.NewCreateTopicsResponseTopic()
 			rt.Topic = t.Topic
 			r.(*kmsg.CreateTopicsResponse).Topics = append(r.(*kmsg.CreateTopicsResponse).Topics, rt)
@@ -194,6 +227,11 @@ func (f *fakeBroker) answer(q kmsg.Request) kmsg.Response {
 			rt.Topic = kmsg.StringPtr(t)
 			r.(*kmsg.DeleteTopicsResponse).Topics = append(r.(*kmsg.DeleteTopicsResponse).Topics, rt)
 		}
+	case *kmsg.DescribeQuorumRequest:
+		t, p := kmsg.NewDescribeQuorumResponseTopic(), kmsg.NewDescribeQuorumResponseTopicPartition()
+		p.LeaderID = f.cluster.living()[0]
+		t.Partitions = append(t.Partitions, p)
+		r.(*kmsg.DescribeQuorumResponse).Topics = append(r.(*kmsg.DescribeQuorumResponse).Topics, t)
 	}
 	return r
 }
@@ -207,6 +245,7 @@ func (f *fakeBroker) produce(q *kmsg.ProduceRequest, r *kmsg.ProduceResponse) {
 		rp.ErrorCode = 6
 	} else {
 		f.produced.Add(1)
+		f.keep(q)
 	}
 	rt.Partitions = append(rt.Partitions, rp)
 	r.Topics = append(r.Topics, rt)
@@ -217,6 +256,12 @@ func (f *fakeBroker) fetch(q *kmsg.FetchRequest, r *kmsg.FetchResponse) {
 	rt.Topic = q.Topics[0].Topic
 	rp := kmsg.NewFetchResponseTopicPartition()
 	in := q.Topics[0].Partitions[0]
+	if f.kept != nil {
+		rp.RecordBatches = f.await(q)
+		rt.Partitions = append(rt.Partitions, rp)
+		r.Topics = append(r.Topics, rt)
+		return
+	}
 	records := int64(batchRecords(f.batch))
 	for at := in.FetchOffset / records; at < f.batches; at++ {
 		b := bytes.Clone(f.batch)
@@ -229,6 +274,29 @@ func (f *fakeBroker) fetch(q *kmsg.FetchRequest, r *kmsg.FetchResponse) {
 	}
 	rt.Partitions = append(rt.Partitions, rp)
 	r.Topics = append(r.Topics, rt)
+}
+
+// keep appends what is produced to its partition.
+func (f *fakeBroker) keep(q *kmsg.ProduceRequest) {
+	if f.kept == nil {
+		return
+	}
+	in := q.Topics[0].Partitions[0]
+	at := fmt.Sprint(q.Topics[0].Topic, in.Partition)
+	b := bytes.Clone(in.Records)
+	be.PutUint64(b, uint64(len(f.kept[at])*batchRecords(b))) // all batches of a partition have as many records
+	f.kept[at] = append(f.kept[at], b)
+	f.grown.Broadcast()
+}
+
+// await returns all batches of single records from an offset on, and waits until there is one.
+func (f *fakeBroker) await(q *kmsg.FetchRequest) []byte {
+	in := q.Topics[0].Partitions[0]
+	at := fmt.Sprint(q.Topics[0].Topic, in.Partition)
+	for len(f.kept[at]) <= int(in.FetchOffset) {
+		f.grown.Wait()
+	}
+	return bytes.Join(f.kept[at][in.FetchOffset:], nil)
 }
 
 func (f *fakeBroker) metadata(q *kmsg.MetadataRequest, r *kmsg.MetadataResponse) {

@@ -56,8 +56,14 @@ func (r *loadResult) merge(o *loadResult) {
 	r.latency.merge(&o.latency)
 }
 
-// produce sends the load as fast as answers come, until volume bytes or the time is used up.
-func produce(addr, topic string, s loadSpec, volume int64, limit time.Duration) (*loadResult, error) {
+// leaders are the addresses of those who lead: partition p is led by number p modulo how many they are.
+type leaders []string
+
+func (l leaders) of(partition int) string { return l[partition%len(l)] }
+
+// produce sends the load as fast as answers come, until volume bytes or the time is used up. Where there are several leaders,
+// connections and partitions are multiples of their number, or there is one partition.
+func produce(to leaders, topic string, s loadSpec, volume int64, limit time.Duration) (*loadResult, error) {
 	batch := newBatch(s.batch, s.record)
 	quota := max(volume/int64(s.conns)/int64(len(batch)), 1)
 	results, failures := make([]loadResult, s.conns), make([]error, s.conns)
@@ -68,7 +74,7 @@ func produce(addr, topic string, s loadSpec, volume int64, limit time.Duration) 
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			failures[i] = l.run(addr, i, batch)
+			failures[i] = l.run(to.of(i%s.partitions), i, batch)
 		}()
 	}
 	all.Wait()

@@ -33,6 +33,14 @@ var scenarios = []scenario{
 	{"start-kill9", "from exec to the first acknowledged record, after kill -9", startKilled},
 	{"idle", "60 s without load after a short one", idleScenario},
 	{"partitions-10k", "10,000 idle partitions: start after a clean stop, memory, open files", manyPartitions},
+	{"three-64k", "three nodes, produce, 64 KB batches, 3 connections, 3 partitions, page cache", clusterLoad(load64k.over(clusterSize))},
+	{"three-64k-12c", "three nodes, produce, 64 KB batches, 12 connections, 12 partitions, page cache", clusterLoad(load64k.over(4 * clusterSize))},
+	{"three-durable-64k", "three nodes, produce, fsync before ack, 64 KB batches, 3 connections, 3 partitions", clusterLoad(load64k.over(clusterSize).synced())},
+	{"three-one-64k", "three nodes, produce, 64 KB batches, 1 connection, 1 partition, page cache", clusterLoad(load64k)},
+	{"three-one-durable-64k", "three nodes, produce, fsync before ack, 64 KB batches, 1 connection, 1 partition", clusterLoad(load64k.synced())},
+	{"three-end-to-end", "three nodes, 1,000 records/s of 1 KB to a consumer, Cordwood with fsync before ack, Kafka without", clusterEndToEnd},
+	{"three-1000p", "three nodes, 3,000 records/s in turn over 1,000 partitions, Cordwood with fsync before ack, Kafka without", clusterPaced},
+	{"three-5000p", "three nodes, 5,000 partitions: a topic is made, a broker dies, the active controller dies", clusterPartitions},
 	{"size", "size of the binary", sizeScenario},
 }
 
@@ -46,8 +54,10 @@ type bench struct {
 	warm    int64         // bytes before the first round of a scenario
 	// patience is how long to wait for an idle machine before each measurement.
 	patience time.Duration
+	rest     time.Duration // before each death
 	dir      string
 	bin      string
+	settings []string // of Cordwood, as key=value
 	kafka    string
 	report   *report
 }
@@ -67,7 +77,7 @@ func main() {
 }
 
 func run() error {
-	b := &bench{report: newReport()}
+	b := &bench{report: newReport(), rest: session}
 	var gb, warm float64
 	only := flag.String("run", "", "scenarios whose name matches this expression (default all)")
 	list := flag.Bool("list", false, "list the scenarios")
@@ -81,6 +91,10 @@ func run() error {
 	flag.DurationVar(&b.patience, "patience", 20*time.Second, "longest wait for an idle machine before each measurement")
 	flag.StringVar(&b.dir, "dir", "", "where data directories are made (default the system's)")
 	flag.StringVar(&b.bin, "bin", "bin/cordwood", "Cordwood's binary; empty: Kafka alone")
+	flag.Func("override", "a `key=value` for Cordwood's nodes; repeatable", func(s string) error {
+		b.settings = append(b.settings, s)
+		return nil
+	})
 	flag.StringVar(&b.kafka, "kafka", os.Getenv("KAFKA_SH"), "the script that runs Apache Kafka (default $KAFKA_SH; none: Cordwood alone)")
 	flag.Parse()
 	b.volume, b.warm = int64(gb*1e9), int64(warm*1e9)

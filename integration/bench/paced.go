@@ -19,14 +19,35 @@ type pacedSpec struct {
 	time time.Duration
 }
 
+// schedule says when each request is due.
+type schedule struct {
+	begin    time.Time
+	interval time.Duration
+}
+
+// schedule begins when everybody has connected.
+func (s pacedSpec) schedule() schedule {
+	return schedule{time.Now().Add(50 * time.Millisecond), time.Duration(float64(time.Second) / s.rate)}
+}
+
+func (s schedule) due(n int) time.Time { return s.begin.Add(time.Duration(n) * s.interval) }
+
+// connOf is the connection that request n takes: partitions take turns, and so do the connections to the leader of each.
+// Connections are a multiple of the leaders, connection i is one to leader i modulo their number.
+func (s pacedSpec) connOf(n, leaders int) int {
+	return n%s.partitions%leaders + leaders*(n/leaders%(s.conns/leaders))
+}
+
+// total is the number of requests.
+func (s pacedSpec) total() int { return int(s.rate * s.time.Seconds()) }
+
 // producePaced measures every answer from the time its request was due. One goroutine on a thread of its own keeps the
 // schedule (the runtime's timers are a millisecond coarse when the process sleeps); one per connection reads.
-func producePaced(addr, topic string, s pacedSpec) (*loadResult, error) {
+func producePaced(to leaders, topic string, s pacedSpec, at schedule) (*loadResult, error) {
 	batch := newBatch(s.batch, s.record)
-	total := int(s.rate * s.time.Seconds())
 	conns := make([]net.Conn, s.conns)
 	for i := range conns {
-		c, err := net.Dial("tcp", addr)
+		c, err := net.Dial("tcp", to.of(i))
 		if err != nil {
 			return nil, err
 		}
@@ -37,20 +58,21 @@ func producePaced(addr, topic string, s pacedSpec) (*loadResult, error) {
 	for p := range requests {
 		requests[p] = produceRequest(topic, int32(p), s.acks, batch)
 	}
-	interval := time.Duration(float64(time.Second) / s.rate)
-	begin := time.Now().Add(10 * time.Millisecond)
-	due := func(n int) time.Time { return begin.Add(time.Duration(n) * interval) }
-
 	results, failures := make([]loadResult, s.conns), make([]error, s.conns+1)
 	var all sync.WaitGroup
 	for i, c := range conns {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			failures[i] = readPaced(c, topic, i, s.conns, total, due, &results[i])
+			next := func(n int) int { // the request after n on this connection
+				for n++; n < s.total() && s.connOf(n, len(to)) != i; n++ {
+				}
+				return n
+			}
+			failures[i] = readPaced(c, topic, next, s.total(), at, &results[i])
 		}()
 	}
-	failures[s.conns] = sendPaced(conns, requests, total, due)
+	failures[s.conns] = sendPaced(func(n int) net.Conn { return conns[s.connOf(n, len(to))] }, requests, s.total(), at)
 	if failures[s.conns] != nil {
 		for _, c := range conns {
 			c.Close() // ends the readers; the send error counts
@@ -66,32 +88,32 @@ func producePaced(addr, topic string, s pacedSpec) (*loadResult, error) {
 	return sum, errors.Join(failures...)
 }
 
-// sendPaced sends request n on connection n modulo their number when it is due.
-func sendPaced(conns []net.Conn, requests [][]byte, total int, due func(int) time.Time) error {
+// sendPaced sends request n on its connection when it is due.
+func sendPaced(conn func(n int) net.Conn, requests [][]byte, total int, at schedule) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for n := range total {
 		for {
-			left := time.Until(due(n))
+			left := time.Until(at.due(n))
 			if left <= 0 {
 				break
 			}
 			ts := unix.NsecToTimespec(int64(left))
 			_ = unix.Nanosleep(&ts, nil) // interrupted: the loop looks again
 		}
-		if _, err := conns[n%len(conns)].Write(requests[n%len(requests)]); err != nil {
+		if _, err := conn(n).Write(requests[n%len(requests)]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readPaced reads the answers to requests i, i+step, ...
-func readPaced(c net.Conn, topic string, i, step, total int, due func(int) time.Time, r *loadResult) error {
+// readPaced reads the answers to the requests of one connection: next(-1), and so on.
+func readPaced(c net.Conn, topic string, next func(n int) int, total int, at schedule, r *loadResult) error {
 	size := produceAnswerSize(topic)
 	in := make([]byte, 64<<10)
 	held := 0
-	for n := i; n < total; {
+	for n := next(-1); n < total; {
 		m, err := c.Read(in[held:])
 		if err != nil {
 			if errors.Is(err, io.EOF) {
@@ -109,9 +131,9 @@ func readPaced(c net.Conn, topic string, i, step, total int, due func(int) time.
 			if code != 0 {
 				return fmt.Errorf("error code %d to request %d", code, n)
 			}
-			r.latency.add(now.Sub(due(n)))
+			r.latency.add(now.Sub(at.due(n)))
 			r.requests++
-			n += step
+			n = next(n)
 		}
 		held = copy(in, b)
 	}

@@ -30,6 +30,17 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * (time.Second / ticks), errors.Join(err1, err2)
 }
 
+func cpuOfEach(pids []int) ([]time.Duration, error) {
+	out := make([]time.Duration, len(pids))
+	for i, pid := range pids {
+		var err error
+		if out[i], err = cpuOf(pid); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // memoryOf is a process's resident memory, now and at its highest, in MB.
 func memoryOf(pid int) (now, peak float64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -117,26 +128,28 @@ func (b *bench) ownMemory(n int64) error {
 	return nil
 }
 
-// meter measures what one process uses while something runs.
+// meter measures what the processes of one broker or cluster use while something runs.
 type meter struct {
-	pid             int
+	pids            []int
 	began           time.Time
-	broker, own     time.Duration
+	nodes           []time.Duration // by process
+	own             time.Duration
 	busy, available time.Duration
 }
 
 // usage is what a meter found.
 type usage struct {
-	wall, broker, own time.Duration
-	others            float64 // share of the machine that neither used
+	wall, broker, own time.Duration   // broker: all its processes
+	nodes             []time.Duration // by process
+	others            float64         // share of the machine that neither used
 }
 
-func startMeter(pid int) (*meter, error) {
-	cpu, err := cpuOf(pid)
+func startMeter(pids ...int) (*meter, error) {
+	nodes, err := cpuOfEach(pids)
 	if err != nil {
 		return nil, err
 	}
-	m := &meter{pid: pid, broker: cpu, own: ownCPU()}
+	m := &meter{pids: pids, nodes: nodes, own: ownCPU()}
 	m.busy, m.available = machineCPU()
 	m.began = time.Now()
 	return m, nil
@@ -144,11 +157,15 @@ func startMeter(pid int) (*meter, error) {
 
 func (m *meter) stop() (usage, error) {
 	wall := time.Since(m.began)
-	cpu, err := cpuOf(m.pid)
+	nodes, err := cpuOfEach(m.pids)
 	if err != nil {
 		return usage{}, err
 	}
-	u := usage{wall: wall, broker: cpu - m.broker, own: ownCPU() - m.own}
+	u := usage{wall: wall, nodes: nodes, own: ownCPU() - m.own}
+	for i := range nodes {
+		nodes[i] -= m.nodes[i]
+		u.broker += nodes[i]
+	}
 	busy, available := machineCPU()
 	if d := available - m.available; d > 0 {
 		u.others = max(0, float64(busy-m.busy-u.broker-u.own)/float64(d))

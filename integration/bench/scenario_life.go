@@ -77,7 +77,7 @@ func (b *bench) startKilled(s *scenario, t target) error {
 		ended := make(chan struct{})
 		go func() { // the kill ends it, with an error that is wanted
 			defer close(ended)
-			_, _ = produce(t.addr(), startTopic, spec, 1e9, 10*time.Second)
+			_, _ = produce(leaders{t.addr()}, startTopic, spec, 1e9, 10*time.Second)
 		}()
 		time.Sleep(700 * time.Millisecond)
 		if err := t.kill(); err != nil {
@@ -102,7 +102,7 @@ func idleScenario(b *bench, s *scenario) error {
 			if err := createTopic(t, "bench-idle", 1, nil); err != nil {
 				return err
 			}
-			if _, err := produce(t.addr(), "bench-idle", loadSmall, 1e6, 10*time.Second); err != nil {
+			if _, err := produce(leaders{t.addr()}, "bench-idle", loadSmall, 1e6, 10*time.Second); err != nil {
 				return fmt.Errorf("%s: %w", t.name(), err)
 			}
 		}
@@ -153,7 +153,7 @@ func manyPartitions(b *bench, s *scenario) (err error) {
 			return err
 		}
 		spec := loadSmall.into(partitions)
-		if _, err := produce(t.addr(), name, spec, partitions*1100, time.Minute); err != nil {
+		if _, err := produce(leaders{t.addr()}, name, spec, partitions*1100, time.Minute); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,7 @@ func (b *bench) loadRound(s *scenario, t target, spec loadSpec, round int) error
 		return err
 	}
 	if round == 0 && b.warm > 0 {
-		if _, err := produce(t.addr(), topic, spec, b.warm, b.seconds); err != nil {
+		if _, err := produce(leaders{t.addr()}, topic, spec, b.warm, b.seconds); err != nil {
 			return err
 		}
 	}
@@ -66,7 +66,7 @@ func (b *bench) loadRound(s *scenario, t target, spec loadSpec, round int) error
 	if err != nil {
 		return err
 	}
-	r, err := produce(t.addr(), topic, spec, b.volume, b.seconds)
+	r, err := produce(leaders{t.addr()}, topic, spec, b.volume, b.seconds)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func consumeScenario(maxBytes int) func(*bench, *scenario) error {
 				if err := createTopic(t, topic, 1, t.pageCache()); err != nil {
 					return err
 				}
-				if _, err := produce(t.addr(), topic, fill, min(b.volume, 1e9), time.Minute); err != nil {
+				if _, err := produce(leaders{t.addr()}, topic, fill, min(b.volume, 1e9), time.Minute); err != nil {
 					return fmt.Errorf("%s: %w", t.name(), err)
 				}
 				if _, _, err := consume(t.addr(), topic, int32(maxBytes), b.warm, b.seconds); err != nil {
@@ -185,7 +185,7 @@ func pacedScenario(b *bench, s *scenario) error {
 			}
 			warm := spec
 			warm.time = b.paced / 3
-			if _, err := producePaced(t.addr(), topic, warm); err != nil {
+			if _, err := producePaced(leaders{t.addr()}, topic, warm, warm.schedule()); err != nil {
 				return fmt.Errorf("%s: %w", t.name(), err)
 			}
 		}
@@ -212,7 +212,7 @@ func (b *bench) pacedRound(s *scenario, t target, topic string, spec pacedSpec) 
 	if err != nil {
 		return err
 	}
-	r, err := producePaced(t.addr(), topic, spec)
+	r, err := producePaced(leaders{t.addr()}, topic, spec, spec.schedule())
 	if err != nil {
 		return err
 	}
@@ -220,10 +220,7 @@ func (b *bench) pacedRound(s *scenario, t target, topic string, spec pacedSpec) 
 	if err != nil {
 		return err
 	}
-	for _, q := range []struct {
-		label string
-		q     float64
-	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1 - 1e-12}} {
+	for _, q := range quantiles {
 		b.report.add(s, "latency "+q.label, "ms", t.name(), milliseconds(r.latency.quantile(q.q)))
 	}
 	b.report.add(s, "requests", "1/s", t.name(), float64(r.requests)/u.wall.Seconds())

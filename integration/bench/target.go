@@ -17,16 +17,21 @@ import (
 	"time"
 )
 
+// seed is where an ordinary client begins.
+type seed interface {
+	name() string // the subject in the report
+	addr() string // where clients go
+}
+
 // target is a broker under measurement: one node, one data directory.
 type target interface {
-	name() string
+	seed
 	start() error                 // on an empty directory; returns when the node answers
 	launch() (err error)          // the process alone, on the directory as it is; returns at once
 	prepare() error               // an empty directory, ready to launch
 	stop() error                  // clean; the data stays
 	kill() error                  // kill -9
 	wipe() error                  // stops if need be, removes the data
-	addr() string                 // where clients go
 	pid() int                     //
 	pageCache() map[string]string // topic settings that acknowledge before the disk has it
 	synced() map[string]string    // topic settings that acknowledge after
@@ -46,19 +51,23 @@ func (b *bench) targets() []target {
 // cordwood runs our own binary.
 type cordwood struct {
 	bin, dir string
+	settings []string // beside those of the bench, as key=value
 	port     int
+	voters   string // of the cluster it belongs to; empty: it is alone
+	id       int    // in the cluster
 	cmd      *exec.Cmd
 	exited   chan error
 	log      *os.File
 }
 
 func newCordwood(b *bench) *cordwood {
-	return &cordwood{bin: b.bin, dir: filepath.Join(b.dir, "cordwood")}
+	return &cordwood{bin: b.bin, dir: filepath.Join(b.dir, "cordwood"), settings: b.settings}
 }
 
-func (c *cordwood) name() string { return "Cordwood" }
-func (c *cordwood) addr() string { return "127.0.0.1:" + strconv.Itoa(c.port) }
-func (c *cordwood) pid() int     { return c.cmd.Process.Pid }
+func (c *cordwood) name() string       { return "Cordwood" }
+func (c *cordwood) addr() string       { return loopback(c.port) }
+func (c *cordwood) controller() string { return loopback(c.port + controllerPort) }
+func (c *cordwood) pid() int           { return c.cmd.Process.Pid }
 func (c *cordwood) pageCache() map[string]string {
 	return map[string]string{"flush.before.ack": "false"}
 }
@@ -83,8 +92,16 @@ func (c *cordwood) launch() error {
 	}
 	_ = os.Remove(c.portFile()) // of the run before; may be missing
 	c.log = log
-	c.cmd = exec.Command(c.bin, "serve", "--data-dir", filepath.Join(c.dir, "data"), "--port-file", c.portFile(),
-		"--override", "listeners=PLAINTEXT://"+c.addr(), "--override", "cordwood.http.listener=127.0.0.1:0")
+	settings := []string{"cordwood.http.listener=127.0.0.1:0", "listeners=PLAINTEXT://" + c.addr()}
+	if c.voters != "" {
+		settings[1] += ",CONTROLLER://" + c.controller()
+		settings = append(settings, "node.id="+strconv.Itoa(c.id), "controller.quorum.voters="+c.voters)
+	}
+	args := []string{"serve", "--data-dir", filepath.Join(c.dir, "data"), "--port-file", c.portFile()}
+	for _, s := range append(settings, c.settings...) {
+		args = append(args, "--override", s)
+	}
+	c.cmd = exec.Command(c.bin, args...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	if err := c.cmd.Start(); err != nil {
 		log.Close()
@@ -173,7 +190,7 @@ type kafka struct {
 func newKafka(b *bench) *kafka { return &kafka{script: b.kafka} }
 
 func (k *kafka) name() string                 { return "Kafka" }
-func (k *kafka) addr() string                 { return "127.0.0.1:" + strconv.Itoa(k.port) }
+func (k *kafka) addr() string                 { return loopback(k.port) }
 func (k *kafka) pid() int                     { return k.node }
 func (k *kafka) pageCache() map[string]string { return nil }
 func (k *kafka) synced() map[string]string    { return map[string]string{"flush.messages": "1"} }
@@ -262,15 +279,20 @@ func (k *kafka) wipe() error {
 	return k.stop()
 }
 
-// freePort is a port that was free a moment ago, and with it the one Kafka's script gives the controller. Both lie below
-// those the kernel gives to outgoing connections, which would take them between here and the start.
-func freePort() (int, error) {
-	const controller = 101
+// controllerPort is how far above a node's port Kafka's script has that of its controller; ours do the same.
+const controllerPort = 101
+
+func freePort() (int, error) { return freePorts(1) }
+
+// freePorts is the first of n ports in a row that were free a moment ago, and with each the one of its controller. All lie
+// below those the kernel gives to outgoing connections, which would take them between here and the start.
+func freePorts(n int) (int, error) {
 	var err error
 	for range 100 {
 		port := 20000 + rand.IntN(10000)
-		if err = bindable(port); err == nil {
-			err = bindable(port + controller)
+		err = nil
+		for i := range n {
+			err = errors.Join(err, bindable(port+i), bindable(port+i+controllerPort))
 		}
 		if err == nil {
 			return port, nil
@@ -278,6 +300,8 @@ func freePort() (int, error) {
 	}
 	return 0, err
 }
+
+func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 func bindable(port int) error {
 	ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))

@@ -14,7 +14,7 @@ import (
 )
 
 // admin talks to a target with an ordinary client: topics are set-up, not load.
-func admin(t target, do func(ctx context.Context, a *kadm.Client) error) error {
+func admin(t seed, do func(ctx context.Context, a *kadm.Client) error) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(t.addr()))
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func served(ctx context.Context, a *kadm.Client, topic string, partitions int) b
 }
 
 // deleteTopic removes a topic and leaves time for its files to go.
-func deleteTopic(t target, topic string) error {
+func deleteTopic(t seed, topic string) error {
 	err := admin(t, func(ctx context.Context, a *kadm.Client) error {
 		r, err := a.DeleteTopics(ctx, topic)
 		return errors.Join(err, r.Error())
