@@ -16,7 +16,7 @@ const endpointBrokers = 1
 func (b *Broker) describeCluster(_ context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.DescribeClusterRequest)
 	resp := q.ResponseKind().(*kmsg.DescribeClusterResponse)
-	img := b.image()
+	img := b.view()
 	resp.ClusterID, resp.ControllerID = img.ClusterID(), -1
 	resp.ClusterAuthorizedOperations = operationsUnknown
 	resp.EndpointType = endpointBrokers
@@ -35,7 +35,8 @@ func (b *Broker) describeCluster(_ context.Context, r *request) (kmsg.Response, 
 	var live []int32
 	for broker := range img.Brokers() {
 		host, port, ok := r.s.advertised(broker)
-		if !ok || broker.Fenced && !q.IncludeFencedBrokers {
+		isLive := img.live(broker.ID) != nil
+		if !ok || !isLive && !q.IncludeFencedBrokers {
 			continue
 		}
 		d := kmsg.NewDescribeClusterResponseBroker()
@@ -43,7 +44,7 @@ func (b *Broker) describeCluster(_ context.Context, r *request) (kmsg.Response, 
 		if broker.Rack != "" {
 			d.Rack = kmsg.StringPtr(broker.Rack)
 		}
-		if !broker.Fenced {
+		if isLive {
 			live = append(live, d.NodeID)
 		}
 		resp.Brokers = append(resp.Brokers, d)

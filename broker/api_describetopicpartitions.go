@@ -18,12 +18,12 @@ const describePartitionsMax = 2000
 func (b *Broker) describeTopicPartitions(_ context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.DescribeTopicPartitionsRequest)
 	resp := q.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
-	img := b.image()
+	img := b.view()
 	left := describePartitionsMax
 	if n := int(q.ResponsePartitionLimit); n > 0 {
 		left = min(n, left)
 	}
-	names, from := topicPage(img, q)
+	names, from := topicPage(img.Image, q)
 	for _, name := range names {
 		t := img.Topic(name)
 		if t == nil {
@@ -83,7 +83,7 @@ func unknownTopic(name string) kmsg.DescribeTopicPartitionsResponseTopic {
 	return out
 }
 
-func (s *session) describePartition(img *metadata.Image, t *metadata.Topic, i int) kmsg.DescribeTopicPartitionsResponseTopicPartition {
+func (s *session) describePartition(img view, t *metadata.Topic, i int) kmsg.DescribeTopicPartitionsResponseTopicPartition {
 	p := t.Partitions[i]
 	out := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	out.Partition, out.LeaderID, out.LeaderEpoch = int32(i), int32(p.Leader), p.LeaderEpoch

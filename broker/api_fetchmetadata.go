@@ -17,8 +17,8 @@ import (
 // Our own keys on the internal listener: Kafka's frames, version 0, CBOR bodies with integer keys.
 //
 //	20000 RaftStream     {1: cluster id, 2: node id}  -> {1: code}, then the connection is raft's
-//	20001 FetchMetadata  {1: cluster id, 2: node id, 3: broker epoch, 4: from index, 5: max wait ms}
-//	                     -> {1: code, 2: index, 3: [{1: index, 2: changes}], 4: image}
+//	20001 FetchMetadata  {1: cluster id, 2: node id, 3: broker epoch, 4: from index, 5: max wait ms, 6: [broker ids]}
+//	                     -> {1: code, 2: index, 3: [{1: index, 2: changes}], 4: image, 5: [broker ids]}
 //	20002 SegmentStream  api_segmentstream.go
 //	20003 Hello          controller.Hello both ways: who is there before there is a quorum
 //	20004 PeerLost       {1: cluster id, 2: node id, 3: id of the broker to which it lost a connection} -> {1: code}
@@ -27,7 +27,8 @@ import (
 //	20006 StoodDown      {1: cluster id, 2: node id, 3: index, 4: [broker ids]} -> {1: code, 2: [those that may still serve]}
 //
 // FetchMetadata is the metadata feed: what was committed after an index, or the whole image when the entries are no
-// longer at hand. It waits for the first change.
+// longer at hand. It waits for the first change. Beside it are the brokers that are late: those that the asker knows of, and
+// those that there are.
 
 // feedRequest asks the active controller for what came after an index.
 type feedRequest struct {
@@ -36,6 +37,8 @@ type feedRequest struct {
 	BrokerEpoch   int64           `cbor:"3,keyasint"`
 	FromIndex     uint64          `cbor:"4,keyasint"`
 	MaxWaitMillis int32           `cbor:"5,keyasint"`
+
+	Late []metadata.NodeID `cbor:"6,keyasint,omitempty"`
 }
 
 // feedResponse holds entries, or an image, or neither when nothing happened in time.
@@ -44,6 +47,8 @@ type feedResponse struct {
 	Index   uint64      `cbor:"2,keyasint,omitempty"`
 	Entries []feedEntry `cbor:"3,keyasint,omitempty"`
 	Image   []byte      `cbor:"4,keyasint,omitempty"`
+
+	Late []metadata.NodeID `cbor:"5,keyasint,omitempty"`
 }
 
 // feedEntry is one committed entry; Changes is as metadata encodes them.
@@ -61,7 +66,8 @@ var ownDecoder = func() cbor.DecMode {
 	return m
 }()
 
-// feedDecoder takes what the active controller says: as many entries as its ring holds.
+// feedDecoder takes what the active controller says, as many entries as its ring holds, and what it is asked then: however
+// many brokers are late.
 var feedDecoder = func() cbor.DecMode {
 	m, err := cbor.DecOptions{MaxNestedLevels: 8, MaxArrayElements: 1 << 16, MaxMapPairs: 16, TagsMd: cbor.TagsForbidden}.DecMode()
 	if err != nil {
@@ -109,7 +115,7 @@ func (s *session) startOwn(body []byte) error {
 	switch protocol.Key(s.header.Key) {
 	case protocol.FetchMetadata:
 		var q feedRequest
-		if err := ownDecoder.Unmarshal(body, &q); err != nil {
+		if err := feedDecoder.Unmarshal(body, &q); err != nil {
 			return fmt.Errorf("%w: FetchMetadata: %w", errClose, err)
 		}
 		r.serve = func(ctx context.Context) (any, error) { return s.b.fetchMetadata(ctx, &q), nil }
@@ -165,11 +171,11 @@ func (b *Broker) fetchMetadata(ctx context.Context, q *feedRequest) feedResponse
 		return feedResponse{Code: kerr.InconsistentClusterID.Code}
 	}
 	wait := min(max(time.Duration(q.MaxWaitMillis)*time.Millisecond, 0), feedWait)
-	feed, err := b.controller.Changes(ctx, q.FromIndex, wait)
-	if err != nil {
+	feed, err := b.controller.Changes(ctx, q.FromIndex, q.Late, wait)
+	if err != nil || !b.isActive() { // who has lost its office meanwhile does not know who is late
 		return feedResponse{Code: kerr.NotController.Code}
 	}
-	out := feedResponse{Index: feed.Index}
+	out := feedResponse{Index: feed.Index, Late: feed.Late}
 	if feed.Image != nil {
 		if out.Image, err = metadata.EncodeImage(feed.Image); err != nil {
 			return feedResponse{Code: kerr.UnknownServerError.Code}

@@ -58,19 +58,20 @@ func (b *Broker) coordinatorOf(ctx context.Context, r *request, kind int8, key s
 	case len(key) > groupIDMax:
 		return "", 0, -1, kerr.InvalidGroupID
 	}
-	t := b.image().Topic(offsetsTopic)
+	img := b.view()
+	t := img.Topic(offsetsTopic)
 	if t == nil {
 		wait, cancel := context.WithTimeout(ctx, coordinatorWait)
 		b.autoCreate(wait, []string{offsetsTopic})
 		cancel()
-		if t = b.image().Topic(offsetsTopic); t == nil {
+		img = b.view()
+		if t = img.Topic(offsetsTopic); t == nil {
 			return "", 0, -1, kerr.CoordinatorNotAvailable
 		}
 	}
-	img := b.image()
 	leader := t.Partitions[coordinator.PartitionFor(key, int32(len(t.Partitions)))].Leader
-	broker := img.Broker(leader)
-	if leader < 0 || broker == nil || broker.Fenced {
+	broker := img.live(leader)
+	if broker == nil {
 		return "", 0, -1, kerr.CoordinatorNotAvailable
 	}
 	host, port, ok := r.s.advertised(broker)

@@ -39,7 +39,7 @@ func (b *Broker) metadata(ctx context.Context, r *request) (kmsg.Response, error
 	if !all {
 		b.createMissing(ctx, r, q, resp)
 	}
-	img := b.image()
+	img := b.view()
 	resp.ClusterID = kmsg.StringPtr(img.ClusterID())
 	resp.ControllerID = -1
 	resp.AuthorizedOperations = operationsUnknown
@@ -62,10 +62,10 @@ func (b *Broker) metadata(ctx context.Context, r *request) (kmsg.Response, error
 
 // listBrokers names the live brokers by their addresses on the request's listener. The controller is any live
 // broker, since every broker forwards.
-func (b *Broker) listBrokers(r *request, img *metadata.Image, resp *kmsg.MetadataResponse) {
+func (b *Broker) listBrokers(r *request, img view, resp *kmsg.MetadataResponse) {
 	for broker := range img.Brokers() {
 		host, port, ok := r.s.advertised(broker)
-		if broker.Fenced || !ok {
+		if img.live(broker.ID) == nil || !ok {
 			continue
 		}
 		m := kmsg.NewMetadataResponseBroker()
@@ -118,7 +118,7 @@ func (b *Broker) createMissing(ctx context.Context, r *request, q *kmsg.Metadata
 }
 
 // findTopic describes one topic asked for by name or id.
-func (b *Broker) findTopic(r *request, img *metadata.Image, in *kmsg.MetadataRequestTopic, q *kmsg.MetadataRequest) kmsg.MetadataResponseTopic {
+func (b *Broker) findTopic(r *request, img view, in *kmsg.MetadataRequestTopic, q *kmsg.MetadataRequest) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID = in.Topic, in.TopicID
 	out.AuthorizedOperations = operationsUnknown
@@ -147,7 +147,7 @@ func (b *Broker) findTopic(r *request, img *metadata.Image, in *kmsg.MetadataReq
 }
 
 // describeTopic is the full answer for one topic.
-func (b *Broker) describeTopic(r *request, img *metadata.Image, t *metadata.Topic, q *kmsg.MetadataRequest) kmsg.MetadataResponseTopic {
+func (b *Broker) describeTopic(r *request, img view, t *metadata.Topic, q *kmsg.MetadataRequest) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID, out.IsInternal = kmsg.StringPtr(t.Name), t.ID, t.Internal
 	out.AuthorizedOperations = operationsUnknown
@@ -172,9 +172,9 @@ func (b *Broker) describeTopic(r *request, img *metadata.Image, t *metadata.Topi
 
 // leaderError says why clients of this listener cannot reach the leader: 0, LEADER_NOT_AVAILABLE, or
 // LISTENER_NOT_FOUND from version 6 on.
-func (s *session) leaderError(img *metadata.Image, leader metadata.NodeID, version int16) int16 {
-	broker := img.Broker(leader)
-	if leader < 0 || broker == nil || broker.Fenced {
+func (s *session) leaderError(img view, leader metadata.NodeID, version int16) int16 {
+	broker := img.live(leader)
+	if broker == nil {
 		return kerr.LeaderNotAvailable.Code
 	}
 	if _, _, ok := s.advertised(broker); !ok {
@@ -186,11 +186,11 @@ func (s *session) leaderError(img *metadata.Image, leader metadata.NodeID, versi
 	return 0
 }
 
-// offline lists the replicas on brokers that are gone or fenced.
-func offline(img *metadata.Image, p *metadata.Partition) []int32 {
+// offline lists the replicas on brokers that are gone, fenced or late.
+func offline(img view, p *metadata.Partition) []int32 {
 	out := []int32{}
 	for _, id := range p.Replicas {
-		if broker := img.Broker(id); broker == nil || broker.Fenced {
+		if img.live(id) == nil {
 			out = append(out, int32(id))
 		}
 	}

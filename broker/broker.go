@@ -55,6 +55,7 @@ type Broker struct {
 	cluster     atomic.Pointer[string] // id of the cluster the data belongs to; empty: not known yet
 	controllers *controllers
 	published   atomic.Pointer[publication]
+	lateness    atomic.Pointer[lateness]   // nil: nothing was told yet
 	quotas      atomic.Pointer[quotaTable] // nil: there are none
 	meters      *meters
 	started     time.Time     // the zero of uptime

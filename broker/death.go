@@ -57,7 +57,7 @@ func (b *Broker) reportLost(ctx context.Context, id metadata.NodeID) {
 	defer cancel()
 	body, err := cbor.Marshal(lostRequest{ClusterID: b.clusterID(), NodeID: b.cfg.NodeID, Broker: id})
 	if err == nil {
-		err = b.eachController(ctx, func(addr string) (bool, error) {
+		err = b.eachController(ctx, 0, func(ctx context.Context, addr string) (bool, error) {
 			raw, err := b.peers.AskOwn(ctx, addr, peer.Control, protocol.PeerLost, body)
 			if err != nil {
 				return false, err

@@ -38,12 +38,15 @@
 //	B7  The process writes the clean-shutdown files only after every listener, coordinator and log has stopped (R2).
 //	B8  What is led here serves no client before a former leader that lives has stopped, or its lease is over (R18).
 //	B9  A broker that may have been asked to leave shows nothing as a leader: neither records, nor ends, nor groups.
+//	B10 No client is sent to a broker that is late, as far as the active controller has said so within a session. Nothing else
+//	    depends on who is late.
+//	B11 Nobody waits for a controller when this node knows of another one, but requests of clients a sixth of a session.
 //
 // Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
 // controller node, the metadata follower, the heartbeat, the report of log ends and the HTTP server, as the node's roles want them, and returns
 // when all of them are gone, but for those that hang in the kernel with a disk.
 // Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions), controllers.mu (where they
-// are), replicaLink.mu (sessions with leaders), handover.mu (gates), orphans.mu (whose log ends are waited for).
+// are, and what they are asked), replicaLink.mu (sessions with leaders), handover.mu (gates), orphans.mu (whose log ends are waited for).
 //
 // Not here: rules. They live in the rooms below; a handler translates, asks and answers.
 package broker

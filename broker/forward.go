@@ -29,6 +29,12 @@ import (
 //
 // A controller that steps down meanwhile makes the broker ask again, until the request's own timeout is over: then the
 // client is told REQUEST_TIMED_OUT. NOT_CONTROLLER never reaches it.
+//
+// So does one that has a successor and does not answer for another sixth of a session: it is stopped or cut off. One that lives
+// answers within that time, for what it committed as well, and a request is not repeated for which there is an answer. What
+// the silent one did, and its answer was lost, its successor sees: it decides only when it has applied all that was committed
+// before, and nothing of its predecessor can be after. A repeated request then finds itself done, TOPIC_ALREADY_EXISTS at worst, as it
+// does after a connection that broke (and as with Kafka's brokers, which repeat it as well).
 
 // tagIndex is our own tag in the answer to an Envelope: the raft index at which the answer holds, eight bytes.
 const tagIndex = 20000
@@ -114,7 +120,7 @@ func (b *Broker) forward(ctx context.Context, r *request) (kmsg.Response, error)
 	e.RequestPrincipal = from.principal.AppendTo(nil)
 	e.ClientHostAddress = []byte(from.host)
 	var answer *kmsg.EnvelopeResponse
-	err := b.eachController(ctx, func(addr string) (bool, error) {
+	err := b.eachController(ctx, b.cfg.SessionTimeout/6, func(ctx context.Context, addr string) (bool, error) {
 		got, err := b.peers.Forward(ctx, addr, e)
 		if err != nil {
 			return false, err

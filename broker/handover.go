@@ -246,7 +246,7 @@ func (b *Broker) askStoodDown(ctx context.Context, index uint64, former []metada
 		if err != nil {
 			return nil, err
 		}
-		err = b.eachController(ctx, func(addr string) (bool, error) {
+		err = b.eachController(ctx, 0, func(ctx context.Context, addr string) (bool, error) {
 			raw, err := b.peers.AskOwn(ctx, addr, peer.Control, protocol.StoodDown, body)
 			if err != nil {
 				return false, err

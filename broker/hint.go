@@ -24,9 +24,8 @@ func (s *session) leaderHint(p *partition.Partition, t *metadata.Topic, index in
 			return noHint, protocol.NodeEndpoint{}, false
 		}
 	}
-	img := s.b.image()
-	node := img.Broker(m.Leader)
-	if m.Leader == s.b.cfg.NodeID || node == nil || node.Fenced {
+	node := s.b.view().live(m.Leader)
+	if m.Leader == s.b.cfg.NodeID || node == nil {
 		return noHint, protocol.NodeEndpoint{}, false
 	}
 	host, port, ok := s.advertised(node)

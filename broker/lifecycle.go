@@ -224,7 +224,7 @@ func (b *Broker) openController() (err error) {
 		DirID: b.dirs[0].id, FS: b.cfg.FS, Log: b.log.Named("controller"), Rules: b.rules(),
 		SessionTimeout: b.cfg.SessionTimeout, DiskStall: b.cfg.DiskStall,
 		BalanceInterval: b.cfg.balanceInterval(), BalancePercent: b.cfg.ImbalancePercent,
-		Voters: b.voterIDs(), Expect: b.cfg.expect(), Greet: b.greet, Dial: b.dialRaft, Probe: b.probe(),
+		Voters: b.voterIDs(), Expect: b.cfg.expect(), Greet: b.greet, Dial: b.dialRaft, Probe: b.probe(), Late: b.late, Led: b.ledBy,
 	})
 	if errors.Is(err, controller.ErrForeign) {
 		return fmt.Errorf("%w: log.dirs: %w", ErrConfig, err)

@@ -27,30 +27,92 @@ import (
 //
 // Both ways a request is the message that goes over the wire and an answer the one that comes back, so that what holds
 // for a cluster is what runs on a lone node.
+//
+// A controller that is stopped or cut off answers nothing, and its connections do not end. Whoever waits for it gives up as
+// soon as this node knows of another one: by raft's word if it takes part in it, else by the first answer of that one.
 
 // controllers is what this node knows of where controllers are.
 type controllers struct {
 	configured []string // addresses, from the configuration
 
-	mu    sync.Mutex
-	last  string                     // where the active one answered; empty: nowhere yet
-	heard map[metadata.NodeID]string // addresses at which controllers said who they are
+	mu      sync.Mutex
+	last    string                     // where the active one answered; empty: nowhere yet
+	heard   map[metadata.NodeID]string // addresses at which controllers said who they are
+	moves   uint64                     // how often another one was heard of
+	waiting map[*question]struct{}
 }
 
-// found remembers where the active controller is.
-func (c *controllers) found(addr string) {
+func newControllers() *controllers {
+	return &controllers{heard: map[metadata.NodeID]string{}, waiting: map[*question]struct{}{}}
+}
+
+// question is one that a controller has not answered yet.
+type question struct {
+	addr     string
+	patience time.Duration // that it has once another controller is known
+	moves    uint64        // when it was asked
+	end      context.CancelCauseFunc
+	late     *time.Timer // ends it; nil: no other controller is known
+}
+
+// errMoved ends questions to a controller that has a successor.
+var errMoved = fmt.Errorf("%w: there is another one", kerr.NotController)
+
+// ask begins a question, which answered ends.
+func (c *controllers) ask(ctx context.Context, addr string, patience time.Duration) (context.Context, *question) {
+	ctx, end := context.WithCancelCause(ctx)
+	q := &question{addr: addr, patience: patience, end: end}
 	c.mu.Lock()
-	c.last = addr
+	q.moves = c.moves
+	c.waiting[q] = struct{}{}
 	c.mu.Unlock()
+	return ctx, q
 }
 
-// lost forgets it.
-func (c *controllers) lost(addr string) {
+// answered ends a question. If the active controller has answered it is remembered; true: it is another one than before. An
+// answer to what was asked before the last move says nothing.
+func (c *controllers) answered(q *question, active bool) (moved bool) {
 	c.mu.Lock()
-	if c.last == addr {
+	delete(c.waiting, q)
+	switch {
+	case active && q.moves == c.moves:
+		moved = c.last != q.addr
+		c.last = q.addr
+	case !active && c.last == q.addr:
 		c.last = ""
 	}
+	late := q.late
 	c.mu.Unlock()
+	if late != nil {
+		late.Stop()
+	}
+	q.end(nil)
+	return moved
+}
+
+// moved says that the active controller is at an address, or in this process if that is empty: what others were asked is
+// given up.
+func (c *controllers) moved(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = addr
+	c.moves++
+	for q := range c.waiting {
+		if q.addr != addr && q.late == nil {
+			q.late = time.AfterFunc(q.patience, func() { q.end(errMoved) })
+		}
+	}
+}
+
+// ledBy is told by raft who leads.
+func (b *Broker) ledBy(id metadata.NodeID) {
+	addr := ""
+	if id != b.cfg.NodeID {
+		if addr = b.controllerAddr(id); addr == "" {
+			return
+		}
+	}
+	b.controllers.moved(addr)
 }
 
 // is remembers that a controller answers at an address.
@@ -94,7 +156,23 @@ func endpointAddr(e *metadata.Endpoint) string {
 	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
 }
 
-// controllerAddrs lists where the active controller may be, the likeliest first.
+// activeAddrs lists where the active controller may be, the likeliest first. Whom raft takes for the leader is the only one,
+// though it may take a moment until it decides: the others would say no, or nothing, if they are stopped.
+func (b *Broker) activeAddrs() []string {
+	if b.controller != nil {
+		switch id := b.controller.Leader(); {
+		case id == b.cfg.NodeID:
+			return nil
+		case id >= 0:
+			if addr := b.controllerAddr(id); addr != "" {
+				return []string{addr}
+			}
+		}
+	}
+	return b.controllerAddrs()
+}
+
+// controllerAddrs lists where controllers may be, the likeliest to be active first.
 func (b *Broker) controllerAddrs() []string {
 	var out []string
 	add := func(addr string) {
@@ -124,16 +202,19 @@ func (b *Broker) controllerAddrs() []string {
 // errNoController says that nobody answered as the active controller.
 var errNoController = fmt.Errorf("%w: no active controller answers", kerr.NotController)
 
-// eachController tries ask with every address until it has its answer; done says so.
-func (b *Broker) eachController(ctx context.Context, ask func(addr string) (done bool, err error)) error {
+// eachController tries ask with every address until it has its answer; done says so. One that does not answer is given up
+// when there is another one: with patience, if it is better to hear what it did than to ask again.
+func (b *Broker) eachController(ctx context.Context, patience time.Duration, ask func(ctx context.Context, addr string) (done bool, err error)) error {
 	failure := errNoController
-	for _, addr := range b.controllerAddrs() {
-		done, err := ask(addr)
+	for _, addr := range b.activeAddrs() {
+		asking, q := b.controllers.ask(ctx, addr, patience)
+		done, err := ask(asking, addr)
+		if b.controllers.answered(q, done) && b.controller == nil {
+			b.controllers.moved(addr)
+		}
 		if done {
-			b.controllers.found(addr)
 			return err
 		}
-		b.controllers.lost(addr)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -154,7 +235,7 @@ func (b *Broker) toController(ctx context.Context, q kmsg.Request) (kmsg.Respons
 		}
 	}
 	var answer kmsg.Response
-	err := b.eachController(ctx, func(addr string) (bool, error) {
+	err := b.eachController(ctx, 0, func(ctx context.Context, addr string) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, b.answerWait(q))
 		defer cancel()
 		got, err := b.peers.Ask(ctx, addr, peer.Control, q)
@@ -202,7 +283,7 @@ func refusedBy(r kmsg.Response) error { return kerr.ErrorForCode(answerCode(r)) 
 
 // openPeers makes the connections to other nodes; none is dialed before somebody asks.
 func (b *Broker) openPeers() error {
-	b.controllers = &controllers{heard: map[metadata.NodeID]string{}}
+	b.controllers = newControllers()
 	self := ""
 	for _, v := range b.cfg.Voters {
 		if v.ID == b.cfg.NodeID {

@@ -26,7 +26,7 @@ const (
 func (b *Broker) followFeed(ctx context.Context) error {
 	said := ""
 	for {
-		img, err := b.nextImage(ctx)
+		img, late, err := b.nextImage(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -47,11 +47,14 @@ func (b *Broker) followFeed(ctx context.Context) error {
 			}
 			b.apply(old, img)
 		}
+		b.hear(late) // behind the image: who is no longer late because it was fenced is fenced there
 	}
 }
 
-// nextImage is the image the active controller has, once it is newer than this broker's; the same one if that takes long.
-func (b *Broker) nextImage(ctx context.Context) (*metadata.Image, error) {
+// nextImage is the image the active controller has, once it is newer than this broker's, and who is late, once it is somebody
+// else; the same if that takes long.
+func (b *Broker) nextImage(ctx context.Context) (*metadata.Image, []metadata.NodeID, error) {
+	late := b.late()
 	if b.cfg.IsLone() || b.isActive() {
 		wait := feedWait
 		if !b.cfg.IsLone() {
@@ -59,54 +62,58 @@ func (b *Broker) nextImage(ctx context.Context) (*metadata.Image, error) {
 		}
 		// The controller of this process hands over its image itself: what led to it need not be applied again, and the
 		// two share their memory.
-		_, err := b.controller.Changes(ctx, b.image().Index(), wait)
-		return b.controller.Image(), err
+		feed, err := b.controller.Changes(ctx, b.image().Index(), late, wait)
+		if !b.cfg.IsLone() && !b.isActive() {
+			return nil, nil, errNoController // who has lost its office meanwhile does not know who is late
+		}
+		return b.controller.Image(), feed.Late, err
 	}
 	img := b.image()
-	err := b.eachController(ctx, func(addr string) (bool, error) {
-		next, err := b.askFeed(ctx, addr, img)
+	err := b.eachController(ctx, 0, func(ctx context.Context, addr string) (bool, error) {
+		next, nowLate, err := b.askFeed(ctx, addr, img, late)
 		if err != nil {
 			return false, err
 		}
-		img = next
+		img, late = next, nowLate
 		return true, nil
 	})
-	return img, err
+	return img, late, err
 }
 
-// askFeed asks one controller for what came after an image.
-func (b *Broker) askFeed(ctx context.Context, addr string, img *metadata.Image) (*metadata.Image, error) {
+// askFeed asks one controller for what came after an image, and who else is late.
+func (b *Broker) askFeed(ctx context.Context, addr string, img *metadata.Image, late []metadata.NodeID) (*metadata.Image, []metadata.NodeID, error) {
 	ctx, cancel := context.WithTimeout(ctx, feedPeerWait+b.cfg.SessionTimeout/2)
 	defer cancel()
 	body, err := cbor.Marshal(feedRequest{
 		ClusterID: b.clusterID(), NodeID: b.cfg.NodeID, BrokerEpoch: b.epoch.Load(), FromIndex: img.Index(),
-		MaxWaitMillis: int32(feedPeerWait / time.Millisecond),
+		MaxWaitMillis: int32(feedPeerWait / time.Millisecond), Late: late,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	raw, err := b.peers.AskOwn(ctx, addr, peer.Feed, protocol.FetchMetadata, body)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var r feedResponse
 	if err := feedDecoder.Unmarshal(raw, &r); err != nil {
-		return nil, fmt.Errorf("%s: metadata feed: %w", addr, err)
+		return nil, nil, fmt.Errorf("%s: metadata feed: %w", addr, err)
 	}
 	if err := kerr.ErrorForCode(r.Code); err != nil {
-		return nil, fmt.Errorf("%s: %w", addr, err)
+		return nil, nil, fmt.Errorf("%s: %w", addr, err)
 	}
 	if r.Image != nil {
-		return metadata.DecodeImage(r.Image)
+		img, err = metadata.DecodeImage(r.Image)
+		return img, r.Late, err
 	}
 	for _, e := range r.Entries {
 		changes, err := metadata.DecodeChanges(e.Changes)
 		if err != nil {
-			return nil, fmt.Errorf("%s: metadata feed: %w", addr, err)
+			return nil, nil, fmt.Errorf("%s: metadata feed: %w", addr, err)
 		}
 		if img, err = img.With(e.Index, changes); err != nil {
-			return nil, fmt.Errorf("%s: metadata feed: %w", addr, err)
+			return nil, nil, fmt.Errorf("%s: metadata feed: %w", addr, err)
 		}
 	}
-	return img, nil
+	return img, r.Late, nil
 }

@@ -140,7 +140,7 @@ func (b *Broker) tellEnds(ctx context.Context, ids []partition.PartitionID) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.SessionTimeout)
 	defer cancel()
-	return b.eachController(ctx, func(addr string) (bool, error) {
+	return b.eachController(ctx, 0, func(ctx context.Context, addr string) (bool, error) {
 		raw, err := b.peers.AskOwn(ctx, addr, peer.Control, protocol.LogEnds, body)
 		if err != nil {
 			return false, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cordwood/controller/decide"
+	"cordwood/metadata"
 	"cordwood/segment/vfs"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -47,7 +48,7 @@ func TestFencingIsOnTime(t *testing.T) {
 		n.join(2, 1)
 		index := n.Image().Index()
 		began := time.Now()
-		if feed, err := n.Changes(ctx, index, time.Hour); err != nil || feed.Index == index {
+		if feed, err := n.Changes(ctx, index, nil, time.Hour); err != nil || feed.Index == index {
 			t.Fatal(feed, err)
 		}
 		if took := time.Since(began); took < 3*time.Second || took > 3*time.Second+50*time.Millisecond || !n.Image().Broker(2).Fenced {
@@ -61,7 +62,7 @@ func TestALongPollEndsWithNothing(t *testing.T) {
 		n := start(t, config(vfs.NewMem(), "/raft"))
 		defer n.stop()
 		began := time.Now()
-		feed, err := n.Changes(ctx, n.Image().Index(), 30*time.Second)
+		feed, err := n.Changes(ctx, n.Image().Index(), nil, 30*time.Second)
 		if err != nil || len(feed.Entries) != 0 || time.Since(began) != 30*time.Second {
 			t.Fatal(feed, err, time.Since(began))
 		}
@@ -167,7 +168,7 @@ func TestAStopEndsEveryWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, config(vfs.NewMem(), "/raft"))
 		ended := make(chan error, 2)
-		go func() { _, err := n.Changes(ctx, n.Image().Index(), time.Hour); ended <- err }()
+		go func() { _, err := n.Changes(ctx, n.Image().Index(), nil, time.Hour); ended <- err }()
 		go func() { ended <- n.WaitFor(ctx, 1<<40) }()
 		synctest.Wait()
 		n.stop()
@@ -190,6 +191,7 @@ func TestSessionsGoOnFromOneTermToTheNext(t *testing.T) {
 		goOn       bool
 	}{{4, 5, true}, {4, 6, false}, {4, 0, false}, {0, 1, false}, {5, 5, false}} {
 		m := new(Node)
+		m.sessions.lateMoved = make(chan struct{})
 		m.sessions.s = decide.NewSessions(3 * time.Second)
 		for b := range img.Brokers() {
 			m.sessions.s.Touch(b.ID, 0, heard)
@@ -204,4 +206,33 @@ func TestSessionsGoOnFromOneTermToTheNext(t *testing.T) {
 			t.Errorf("term %d after %d: sessions end %s after the last word", c.term, c.last, got.Sub(heard))
 		}
 	}
+}
+
+// The feed tells who is late, and that somebody is not any more, without an entry of raft's log.
+func TestTheFeedTellsWhoIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, config(vfs.NewMem(), "/raft"))
+		defer n.stop()
+		one, two := n.join(1, 1), n.join(2, 2)
+		index, began := n.Image().Index(), time.Now()
+		beat := func(id metadata.NodeID, epoch int64) {
+			if _, err := n.Heartbeat(ctx, decide.HeartbeatRequest{ID: id, Epoch: epoch, MetadataIndex: index}); err != nil {
+				t.Error(err)
+			}
+		}
+		over := time.AfterFunc(time.Second, func() { beat(1, one) })
+		defer over.Stop()
+		late, err := n.Changes(ctx, index, nil, time.Hour)
+		if took := time.Since(began); err != nil || took < 1500*time.Millisecond || took > 1550*time.Millisecond || len(late.Late) != 1 || late.Late[0] != 2 {
+			t.Fatal(took, late, err)
+		}
+		go func() { time.Sleep(100 * time.Millisecond); beat(2, two) }()
+		back, err := n.Changes(ctx, index, late.Late, time.Hour)
+		if took := time.Since(began); err != nil || took > 1650*time.Millisecond || len(back.Late) != 0 {
+			t.Fatal(took, back, err)
+		}
+		if at := n.Image().Index(); at != index {
+			t.Fatalf("the image went from %d to %d", index, at)
+		}
+	})
 }

@@ -98,6 +98,7 @@ func (d *decider) office(ctx context.Context) error {
 	}
 	n.log.Info("controller is active", zap.String("event", "CW-0401"), zap.Uint64("index", n.Image().Index()))
 	for {
+		n.judgeLate(time.Now())
 		if lost, err := d.wait(ctx); lost || err != nil {
 			return d.over(err)
 		}
@@ -144,14 +145,20 @@ func (d *decider) enter(ctx context.Context) error {
 // beginSessions begins an office in a raft term; 0: it is not known. No term has two leaders, so that nobody was in office
 // between two terms of this node that follow each other, and what it knows of sessions still holds (C13).
 func (n *Node) beginSessions(img *metadata.Image, term uint64, now time.Time) {
+	var late []metadata.NodeID
+	if n.cfg.Late != nil {
+		late = n.cfg.Late()
+	}
 	n.sessions.mu.Lock()
 	defer n.sessions.mu.Unlock()
 	if last := n.sessions.term; last > 0 && term == last+1 {
 		n.sessions.s.Resume(img, n.sessions.ended, now)
 	} else {
 		n.sessions.s.Begin(img, now)
+		n.sessions.s.Presume(late)
 	}
 	n.sessions.term = term
+	n.tellLate(img)
 }
 
 // endSessions notes when there was nobody any more to whom brokers could speak.
@@ -199,13 +206,21 @@ func (d *decider) wait(ctx context.Context) (lost bool, err error) {
 		return false, nil
 	}
 	var due <-chan time.Time
+	img := n.Image()
 	n.sessions.mu.Lock()
-	deadline, pending := n.sessions.s.NextDeadline(n.Image())
+	deadline, pending := n.sessions.s.NextDeadline(img)
+	lateFrom, punctual := n.sessions.s.NextLate(img)
 	n.sessions.mu.Unlock()
 	if pending {
 		timer := time.NewTimer(time.Until(deadline))
 		defer timer.Stop()
 		due = timer.C
+	}
+	var late <-chan time.Time
+	if punctual {
+		timer := time.NewTimer(time.Until(lateFrom))
+		defer timer.Stop()
+		late = timer.C
 	}
 	var uneven <-chan time.Time
 	if !d.balance.IsZero() {
@@ -218,6 +233,8 @@ func (d *decider) wait(ctx context.Context) (lost bool, err error) {
 		return false, nil
 	case <-due:
 		d.forgive(deadline)
+		return false, nil
+	case <-late:
 		return false, nil
 	case <-uneven:
 		return false, nil

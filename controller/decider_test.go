@@ -138,7 +138,7 @@ func TestTheFeedTellsEveryEntryOnce(t *testing.T) {
 	go func() {
 		img := from
 		for img.Topic("last") == nil {
-			feed, err := n.Changes(ctx, img.Index(), time.Minute)
+			feed, err := n.Changes(ctx, img.Index(), nil, time.Minute)
 			if err != nil {
 				t.Error(err)
 			}
@@ -159,7 +159,7 @@ func TestTheFeedTellsEveryEntryOnce(t *testing.T) {
 	if !d.Empty() || img.Index() != n.Image().Index() {
 		t.Fatalf("%+v", d)
 	}
-	if feed, err := n.Changes(ctx, n.Image().Index(), 0); err != nil || len(feed.Entries) != 0 || feed.Image != nil {
+	if feed, err := n.Changes(ctx, n.Image().Index(), nil, 0); err != nil || len(feed.Entries) != 0 || feed.Image != nil {
 		t.Fatal(feed, err)
 	}
 }
@@ -193,7 +193,7 @@ func TestWhoeverIsTooFarBehindGetsTheWholeImage(t *testing.T) {
 	n.stop()
 	n = start(t, config(mem, "/raft"))
 	defer n.stop()
-	feed, err := n.Changes(ctx, 1, time.Minute)
+	feed, err := n.Changes(ctx, 1, nil, time.Minute)
 	if err != nil || feed.Image != n.Image() {
 		t.Fatal(feed, err)
 	}

@@ -80,13 +80,15 @@
 //	    believed: see authentication.
 //	C13 sessions begin anew with every office, unless this node alone was in office since: in the raft
 //	    term before this one. Otherwise a leader that loses a vote now and then would never fence anybody.
+//	C14 who is late (decide.Sessions) is told with the feed and is no part of the image: it fences nobody, elects nobody and
+//	    shortens no session. Only who is in office tells it.
 //
 // While there is one voter it leads at once (transport.leadAlone).
 //
 // Goroutines: raft's own; Run's, which is the decider's; one that passes on what other
 // voters ask; one that proves leadership to whoever waits for it (tell); one that receives suspects, and one per suspect
-// that is being dialed; one that takes digests of images (audit); one that asks who strangers are (meet); one per question
-// raft has not answered yet. Run waits for all of them, but not for those that hang in the
+// that is being dialed; one that takes digests of images (audit); one that asks who strangers are (meet); one that
+// tells whom raft takes for the leader (watchLeader); one per question raft has not answered yet. Run waits for all of them, but not for those that hang in the
 // kernel with a disk. Locks: fsm.mu (feed and image), sessions.mu, store.mu (window),
 // stable.mu, stream.mu, transport.mu, asking.mu, outages.mu; nothing waits under any of them, and none
 // is taken under another.

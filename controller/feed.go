@@ -10,11 +10,13 @@ import (
 )
 
 // Feed is what happened after an index: Entries in order, or, if they are no longer at
-// hand, the whole Image. Index is that of the newest image either leads to.
+// hand, the whole Image. Index is that of the newest image either leads to. Late is beside it, and no part of any image:
+// the brokers that the active controller has not heard for a while. Do not modify it.
 type Feed struct {
 	Index   uint64
 	Image   *metadata.Image
 	Entries []FeedEntry
+	Late    []metadata.NodeID
 }
 
 // FeedEntry is one committed entry. Do not modify it.
@@ -61,18 +63,21 @@ func (r *ring) after(from uint64) ([]FeedEntry, bool) {
 	return slices.Clone(r.entries[at:]), true
 }
 
-// Changes returns what came after an index. If nothing did, it waits for it, at most for
-// wait, and then returns an empty feed.
-func (n *Node) Changes(ctx context.Context, from uint64, wait time.Duration) (Feed, error) {
+// Changes returns what came after an index. If nothing did, and those are late that the caller knows to be, it waits for
+// either to change, at most for wait, and then returns an empty feed.
+func (n *Node) Changes(ctx context.Context, from uint64, known []metadata.NodeID, wait time.Duration) (Feed, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
+		late, lateMoved := n.late() // before the image: who is no longer late because it was fenced is told of with the fence
 		feed, moved := n.fsm.since(from)
-		if feed.Index > from {
+		feed.Late = late
+		if feed.Index > from || !slices.Equal(late, known) {
 			return feed, nil
 		}
 		select {
 		case <-moved:
+		case <-lateMoved:
 		case <-timer.C:
 			return feed, nil
 		case <-ctx.Done():

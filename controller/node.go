@@ -59,6 +59,10 @@ type Config struct {
 	// Probe dials a broker's internal address, and reports whether it was refused: silence
 	// and every other error are no. nil: nobody is fenced before its session ends (R19).
 	Probe func(ctx context.Context, b *metadata.Broker) (refused bool)
+	// Late, if set, says who was late as the last active controller told this node.
+	Late func() []metadata.NodeID
+	// Led, if set, is told whom raft takes for the leader, this node too, whenever that is another one. It must not wait.
+	Led func(id metadata.NodeID)
 }
 
 func (c *Config) fill() error {
@@ -127,6 +131,9 @@ type Node struct {
 		heard   map[metadata.NodeID]heard
 		term    uint64    // of this node's newest office; 0: none, or not known
 		ended   time.Time // when the newest office ended that began
+
+		late      []metadata.NodeID // as brokers are told; never modified
+		lateMoved chan struct{}     // closed when that changes
 	}
 	// asking counts the questions raft has not answered yet.
 	asking struct {
@@ -155,7 +162,7 @@ func Open(cfg Config) (*Node, error) {
 	n.strangers.met = make(chan raft.ServerID, 1)
 	n.fsm, n.stream = newFSM(n.guard), newStream(cfg.NodeID, cfg.Dial)
 	n.sessions.s = decide.NewSessions(cfg.SessionTimeout)
-	n.sessions.heard = map[metadata.NodeID]heard{}
+	n.sessions.heard, n.sessions.lateMoved = map[metadata.NodeID]heard{}, make(chan struct{})
 	n.founded.Store(&founding{})
 	if err := vfs.MkdirAllSync(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -241,6 +248,7 @@ func (n *Node) Run(ctx context.Context) error {
 	helpers.Go(func() { n.investigate(inside) })
 	helpers.Go(func() { n.audit(inside) })
 	helpers.Go(func() { n.meet(inside) })
+	helpers.Go(func() { n.watchLeader(inside.Done(), r) })
 	err = n.lead(ctx, r)
 	n.end.Do(func() { close(n.gone) })
 	n.refuseQueued()

@@ -60,9 +60,10 @@ func (n *Node) heartbeatBeside(req decide.HeartbeatRequest) (out decide.Outcome[
 	if slices.Contains(n.sessions.fencing, req.ID) {
 		return out, false, nil
 	}
-	now := time.Now()
-	if out, err = decide.Heartbeat(n.Image(), n.sessions.s, req, now); err == nil {
+	now, img := time.Now(), n.Image()
+	if out, err = decide.Heartbeat(img, n.sessions.s, req, now); err == nil {
 		n.sessions.heard[req.ID] = heard{req.MetadataIndex, now}
+		n.tellLate(img)
 	}
 	return out, err != nil || len(out.Changes) == 0, err
 }

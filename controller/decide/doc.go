@@ -34,7 +34,7 @@
 //
 // Hard state is the image. Soft state is Sessions, in memory of the active controller: a
 // new one grants every broker a full session and hears reports of log ends again, which is
-// all that losing it costs.
+// all that losing it costs. Who is late (late.go) is soft, too, and decides nothing.
 //
 // Goroutines and locks: none, the package is pure. Not here: agreement, queues, timers
 // (controller); wire formats and authorization (broker).

@@ -24,6 +24,8 @@ type session struct {
 	ends     map[partitionKey]LogEnd // as it reported (R11) ...
 	reporter int64                   // ... in the life of this broker epoch
 	leaving  uint64                  // an index at or after its BrokerShuttingDown; below its epoch: not seen
+	lateFrom time.Time               // when it is late, if it stays silent
+	late     bool                    // as it was judged
 }
 
 // NewSessions returns sessions of that length.
@@ -36,7 +38,9 @@ func NewSessions(timeout time.Duration) *Sessions {
 func (s *Sessions) Grant(img *metadata.Image, now time.Time) {
 	for b := range img.Brokers() {
 		if !b.Fenced {
-			s.of(b.ID).until = now.Add(s.timeout)
+			of := s.of(b.ID)
+			of.until = now.Add(s.timeout)
+			of.excuse(now.Add(s.silence()))
 		}
 	}
 }
@@ -45,7 +49,9 @@ func (s *Sessions) Grant(img *metadata.Image, now time.Time) {
 func (s *Sessions) Begin(img *metadata.Image, now time.Time) {
 	s.Grant(img, now)
 	for b := range img.Brokers() {
-		s.of(b.ID).taken = img.Index()
+		of := s.of(b.ID)
+		of.taken = img.Index()
+		of.excuse(now.Add(s.firstWord(img, b.ID)))
 	}
 }
 
@@ -60,7 +66,7 @@ func (s *Sessions) Resume(img *metadata.Image, ended, now time.Time) {
 	for b := range img.Brokers() {
 		if !b.Fenced {
 			of := s.of(b.ID)
-			of.until = of.until.Add(now.Sub(ended))
+			of.until, of.lateFrom = of.until.Add(now.Sub(ended)), of.lateFrom.Add(now.Sub(ended))
 		}
 	}
 }
@@ -98,6 +104,7 @@ func (s *Sessions) Behind(img *metadata.Image, index uint64, brokers []metadata.
 func (s *Sessions) Touch(id metadata.NodeID, index uint64, now time.Time) {
 	b := s.of(id)
 	b.until, b.heard, b.index = now.Add(s.timeout), now, max(b.index, index)
+	b.excuse(now.Add(s.silence()))
 }
 
 // Vouch renews the session of the broker that lives in the controller's own process, as
@@ -112,7 +119,9 @@ func (s *Sessions) Vouch(img *metadata.Image, self metadata.NodeID, now time.Tim
 			return
 		}
 	}
-	s.of(self).until = now.Add(s.timeout)
+	of := s.of(self)
+	of.until = now.Add(s.timeout)
+	of.excuse(now.Add(s.silence()))
 }
 
 // Alive reports whether the broker was heard of within a session.
