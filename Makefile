@@ -67,9 +67,10 @@ powercut:
 virtual:
 	go test -tags synctests ./integration/bubble -seeds $(SEEDS) -from $(FROM) -timeout 0
 
-# how long clients wait when a node of three is killed, paused, cut off or restarted, with limits (a quiet machine; root for the cut links)
+# how long clients wait when a node of three is killed, paused, cut off or restarted, with limits (a quiet machine; root for the cut links;
+# Python and librdkafka's library for its groups)
 failover:
-	go test -tags process ./integration/failover -kills $(KILLS) -faults $(FAULTS) -limits -v -timeout 60m
+	go test -tags process ./integration/failover -kills $(KILLS) -groups $(KILLS) -faults $(FAULTS) -limits -v -timeout 90m
 
 # ROUNDS random faults over three nodes, from SEED: nothing is lost, doubled, out of order or stale (root for the cut links; 330
 # rounds are 200 kills, 50 pauses, 50 cuts and 30 kills of all nodes)

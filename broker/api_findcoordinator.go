@@ -14,7 +14,7 @@ import (
 // FindCoordinator (key 10), versions 0-6. 1 key type, 4 several keys, 6 share groups.
 //
 // The first call creates the offsets topic. Kafka answers COORDINATOR_NOT_AVAILABLE meanwhile and the client comes
-// back; here the call waits for the topic, at most coordinatorWait (trap 43).
+// back; here the call waits for the topic, at most coordinatorWait (trap 43), and while a broker is in doubt (doubt.go).
 
 const (
 	coordinatorGroup = 0
@@ -24,6 +24,7 @@ const (
 
 func (b *Broker) findCoordinator(ctx context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.FindCoordinatorRequest)
+	b.doubts.wait(ctx)
 	resp := q.ResponseKind().(*kmsg.FindCoordinatorResponse)
 	keys := q.CoordinatorKeys
 	if q.Version < 4 {

@@ -18,7 +18,7 @@ import (
 //
 // A request that creates a topic waits until the topic is committed, is in this broker's image and has a leader, at
 // most autoCreateWait; otherwise default clients lose 5-10 s on their first record (trap 38). Only a name that was
-// deleted a moment ago is created without being waited for.
+// deleted a moment ago is created without being waited for. It also waits while a broker is in doubt (doubt.go).
 
 const (
 	autoCreateWait = time.Second
@@ -34,6 +34,7 @@ const (
 
 func (b *Broker) metadata(ctx context.Context, r *request) (kmsg.Response, error) {
 	q := r.msg.(*kmsg.MetadataRequest)
+	b.doubts.wait(ctx)
 	resp := q.ResponseKind().(*kmsg.MetadataResponse)
 	all := q.Topics == nil || q.Version == 0 && len(q.Topics) == 0
 	if !all {

@@ -47,6 +47,7 @@ type Broker struct {
 	lease      *lease
 	orphans    *orphans
 	handover   *handover
+	doubts     doubts
 
 	incarnation   [16]byte
 	previousEpoch int64        // from the clean-shutdown file; -1 after a crash

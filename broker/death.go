@@ -42,6 +42,7 @@ func (b *Broker) lostPeer(addr string) {
 		if other.Fenced || other.ID == b.cfg.NodeID || brokerAddr(other) != addr {
 			continue
 		}
+		b.doubt(other)
 		id := other.ID
 		if b.isActive() {
 			b.controller.Suspect(id)

@@ -121,10 +121,25 @@ func TestABrokerThatLosesAnotherTellsTheController(t *testing.T) {
 	}
 	d.mu.Unlock()
 	eventually(t, func() bool { return ask() == nil })
+	doubted := func() bool { _, is := witness.doubts.any(time.Now()); return is }
+	eventually(t, func() bool { return !doubted() })
 	if !is(false)() {
 		t.Fatal("fenced though it answers")
 	}
 	d.shut()
+	eventually(t, func() bool { return doubted() || is(true)() })
+	// Who asks now has lost the same connection, and is told the death.
+	q := kmsg.NewPtrMetadataRequest()
+	q.Topics = []kmsg.MetadataRequestTopic{}
+	answer, err := q.RequestWith(testContext(t), s.brokers[0].client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range answer.Brokers {
+		if b.NodeID == 9 {
+			t.Error("an answer names a broker whose address refuses connections")
+		}
+	}
 	eventually(t, is(true))
 }
 

@@ -46,7 +46,8 @@
 // controller node, the metadata follower, the heartbeat, the report of log ends and the HTTP server, as the node's roles want them, and returns
 // when all of them are gone, but for those that hang in the kernel with a disk.
 // Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions), controllers.mu (where they
-// are, and what they are asked), replicaLink.mu (sessions with leaders), handover.mu (gates), orphans.mu (whose log ends are waited for).
+// are, and what they are asked), replicaLink.mu (sessions with leaders), handover.mu (gates), orphans.mu (whose log ends are waited for),
+// doubts.mu (who may be dead).
 //
 // Not here: rules. They live in the rooms below; a handler translates, asks and answers.
 package broker

@@ -15,5 +15,7 @@
 //	go test -tags process ./integration/failover                                     (a few rounds of each)
 //	make failover KILLS=50 FAULTS=20                                                 (a quiet machine; root for the cut links)
 //
+// The members of librdkafka's group are processes of member.py; without Python or librdkafka's library that test is skipped.
+//
 // Not here: mixtures of faults (integration/chaos), whole clusters in virtual time.
 package failover

@@ -28,20 +28,22 @@ const (
 	pace    = time.Millisecond
 )
 
-// field is a cluster of three nodes with a topic of one partition on all of them, and the history of its clients.
+// field is a cluster of three nodes with a topic on all of them, and the history of its clients.
 type field struct {
-	t       *testing.T
-	c       *process.Cluster
-	lab     *netns.Lab // nil: all nodes are on this host
-	cl      *kgo.Client
-	adm     *kadm.Client
-	record  *recorder.Recorder
-	clients int // processes of the history so far
+	t          *testing.T
+	c          *process.Cluster
+	lab        *netns.Lab // nil: all nodes are on this host
+	partitions int32
+	id         kadm.TopicID // of the topic
+	cl         *kgo.Client
+	adm        *kadm.Client
+	record     *recorder.Recorder
+	clients    int // processes of the history so far
 }
 
-func newField(t *testing.T, lab *netns.Lab) *field {
+func newField(t *testing.T, lab *netns.Lab, partitions int32) *field {
 	t.Helper()
-	f := &field{t: t, lab: lab, record: recorder.New()}
+	f := &field{t: t, lab: lab, partitions: partitions, record: recorder.New()}
 	if lab == nil {
 		f.c = process.NewCluster(t, 3)
 	} else {
@@ -50,50 +52,58 @@ func newField(t *testing.T, lab *netns.Lab) *field {
 	f.c.Start()
 	f.cl = f.c.Client()
 	f.adm = kadm.NewClient(f.cl)
-	if r, err := f.adm.CreateTopic(f.within(time.Minute), 1, 3, nil, topic); err != nil || r.Err != nil {
+	r, err := f.adm.CreateTopic(f.within(time.Minute), partitions, 3, nil, topic)
+	if err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
+	f.id = r.ID
 	f.settle()
 	return f
 }
 
 func (f *field) within(most time.Duration) context.Context { return process.Context(f.t, most) }
 
-// settle waits until everything is in sync and every node knows the same leader: one that was cut off goes on naming
+// settle waits until everything is in sync and every node knows the same leaders: one that was cut off goes on naming
 // itself for a moment to whoever asks it.
 func (f *field) settle() {
 	f.t.Helper()
 	f.c.AwaitInSync(f.within(time.Minute), f.adm, topic)
-	f.eventually("all nodes name the same leader", func(ctx context.Context) error {
-		var epochs []int32
+	f.eventually("all nodes name the same leaders", func(ctx context.Context) error {
+		var first []int32
 		for i := range f.c.Nodes {
-			p, err := f.asked(ctx, int32(i+1))
+			epochs, err := f.epochs(ctx, int32(i+1))
 			if err != nil {
 				f.cl.ForceMetadataRefresh()
 				return err
 			}
-			epochs = append(epochs, p.LeaderEpoch)
-		}
-		if slices.Min(epochs) < slices.Max(epochs) {
-			return fmt.Errorf("they know the leader epochs %v", epochs)
+			if i == 0 {
+				first = epochs
+			}
+			if !slices.Equal(epochs, first) {
+				return fmt.Errorf("node 1 knows the leader epochs %v, node %d %v", first, i+1, epochs)
+			}
 		}
 		return nil
 	})
 }
 
-// asked is what one node says of the partition.
-func (f *field) asked(ctx context.Context, node int32) (kmsg.MetadataResponseTopicPartition, error) {
+// epochs are the leader epochs of all partitions that one node knows.
+func (f *field) epochs(ctx context.Context, node int32) ([]int32, error) {
 	q := kmsg.NewPtrMetadataRequest()
 	q.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr(topic)}}
 	raw, err := f.cl.Broker(int(node)).Request(ctx, q)
 	if err != nil {
-		return kmsg.MetadataResponseTopicPartition{}, err
+		return nil, err
 	}
 	told := raw.(*kmsg.MetadataResponse).Topics[0]
 	if err := kerr.ErrorForCode(told.ErrorCode); err != nil {
-		return kmsg.MetadataResponseTopicPartition{}, err
+		return nil, err
 	}
-	return told.Partitions[0], nil
+	epochs := make([]int32, f.partitions)
+	for _, p := range told.Partitions {
+		epochs[p.Partition] = p.LeaderEpoch
+	}
+	return epochs, nil
 }
 
 // rest waits until a session is over in which a broker was taken for dead: until then the next one would not be (R19).
@@ -128,7 +138,7 @@ func (f *field) process() int { f.clients++; return f.clients }
 func (f *field) judge() {
 	f.t.Helper()
 	f.settle()
-	f.c.Nodes[0].ReadAll(f.record, f.process(), topic, 1)
+	f.c.Nodes[0].ReadAll(f.record, f.process(), topic, f.partitions)
 	r := check.Check(f.record.History())
 	f.t.Log(r)
 	if len(r.Errors()) > 0 || r.Acked == 0 {
@@ -138,10 +148,11 @@ func (f *field) judge() {
 
 // stream is a producer that sends a record every millisecond, whatever becomes of them.
 type stream struct {
-	f       *field
-	process int
-	cl      *kgo.Client
-	stop    func()
+	f         *field
+	process   int
+	partition int32
+	cl        *kgo.Client
+	stop      func()
 
 	mu     sync.Mutex
 	acks   []ack // as they came
@@ -151,14 +162,15 @@ type stream struct {
 
 type ack struct{ sent, acked time.Time }
 
-// produce starts a stream with a client of the given options; it ends with stop.
-func (f *field) produce(opts ...kgo.Opt) *stream {
+// produce starts a stream to a partition with a client of the given options; it ends with stop.
+func (f *field) produce(partition int32, opts ...kgo.Opt) *stream {
 	f.t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(f.c.Addrs()...), kgo.DefaultProduceTopic(topic)}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(f.c.Addrs()...), kgo.DefaultProduceTopic(topic),
+		kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	s := &stream{f: f, process: f.process(), cl: cl, wake: make(chan struct{})}
+	s := &stream{f: f, process: f.process(), partition: partition, cl: cl, wake: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	s.stop = sync.OnceFunc(func() {
@@ -188,7 +200,7 @@ func (f *field) produce(opts ...kgo.Opt) *stream {
 
 func (s *stream) send(n int64) {
 	sent := time.Now()
-	sendOne(s.f.record, s.process, s.cl, n, func(err error) {
+	sendOne(s.f.record, s.process, s.cl, s.partition, n, func(err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err != nil {
@@ -202,11 +214,11 @@ func (s *stream) send(n int64) {
 }
 
 // sendOne produces the nth record of a process and writes down what becomes of it.
-func sendOne(record *recorder.Recorder, process int, cl *kgo.Client, n int64, done func(error)) {
-	step := recorder.Sent(check.KeyOf(topic, 0), int64(process)<<40|n)
+func sendOne(record *recorder.Recorder, process int, cl *kgo.Client, partition int32, n int64, done func(error)) {
+	step := recorder.Sent(check.KeyOf(topic, partition), int64(process)<<40|n)
 	op := record.Invoke(check.Op{Process: process, Do: check.Send, Steps: []check.Step{step}})
 	value := binary.BigEndian.AppendUint64(make([]byte, 0, 1024), uint64(step.Value))
-	cl.Produce(context.Background(), &kgo.Record{Value: value[:1024]}, func(r *kgo.Record, err error) {
+	cl.Produce(context.Background(), &kgo.Record{Partition: partition, Value: value[:1024]}, func(r *kgo.Record, err error) {
 		if err != nil {
 			op.Info()
 		} else {

@@ -14,6 +14,7 @@ import (
 
 var (
 	kills  = flag.Int("kills", 2, "rounds of each test that kills nodes")
+	groups = flag.Int("groups", 1, "rounds of each test that kills the coordinator of a group")
 	faults = flag.Int("faults", 1, "rounds of each test that pauses nodes or cuts links")
 	limits = flag.Bool("limits", false, "fail when a figure misses its limit")
 )

@@ -22,14 +22,14 @@ func TestAKilledLeaderIsSucceededThoughTheControllerDiedWithIt(t *testing.T) {
 
 // killLeaders measures the gap between the last acknowledgement before a kill and the first after it.
 func killLeaders(t *testing.T, controller bool, gap *figure) {
-	f := newField(t, nil)
-	s := f.produce(quick)
+	f := newField(t, nil, 1)
+	s := f.produce(0, quick)
 	for i := range *kills {
 		victim := f.controller()
 		if !controller {
 			victim = victim%3 + 1
 		}
-		f.c.Lead(f.within(time.Minute), f.adm, topic, victim)
+		f.c.Lead(f.within(time.Minute), f.adm, topic, 0, victim)
 		s.resumed(time.Now())
 		time.Sleep(200 * time.Millisecond) // of ordinary load
 		killed := time.Now()

@@ -16,11 +16,11 @@ const slow = 3
 func TestCleanRestartsInTurnFailNoProduce(t *testing.T) {
 	silent := &figure{name: "clean restarts in turn, franz-go's defaults: longest silence"}
 	slowed := &figure{name: "the same: seconds with a p99 of more than 3 times that before", worst: 5 * time.Second}
-	f := newField(t, nil)
+	f := newField(t, nil, 1)
 	for range *kills {
 		for n := range int32(3) {
-			f.c.Lead(f.within(time.Minute), f.adm, topic, n+1) // else there is nothing to notice
-			s := f.produce()                                   // it has just asked for metadata, and will not ask again before its MetadataMinAge is over
+			f.c.Lead(f.within(time.Minute), f.adm, topic, 0, n+1) // else there is nothing to notice
+			s := f.produce(0)                                     // it has just asked for metadata, and will not ask again before its MetadataMinAge is over
 			s.resumed(time.Now())
 			quiet := time.Now()
 			time.Sleep(time.Second) // the measure of quiet

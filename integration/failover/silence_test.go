@@ -38,7 +38,7 @@ type silencing struct {
 func TestAPausedLeaderIsSucceeded(t *testing.T) {
 	begin := func(f *field, leader int32) { f.c.Node(leader).Pause() }
 	end := func(f *field, leader int32) { f.c.Node(leader).Resume() }
-	silence(t, newField(t, nil), []silencing{
+	silence(t, newField(t, nil, 1), []silencing{
 		{name: "SIGSTOP of a leader", begin: begin, end: end},
 		{name: "SIGSTOP of a leader that is the active controller", controller: true, begin: begin, end: end},
 	})
@@ -59,7 +59,7 @@ func TestALeaderThatIsCutOffIsSucceeded(t *testing.T) {
 	heal := cut(func(int, []int) error { return lab.Heal() })
 	all := cut(func(leader int, others []int) error { return lab.Separate(leader, append(others, netns.Outside)...) })
 	nodes := cut(func(leader int, others []int) error { return lab.Separate(leader, others...) })
-	silence(t, newField(t, lab), []silencing{
+	silence(t, newField(t, lab, 1), []silencing{
 		{name: "a leader cut off from everybody", begin: all, end: heal},
 		{name: "a leader and active controller cut off from everybody", controller: true, begin: all, end: heal},
 		{name: "a leader cut off from the other nodes", begin: nodes, end: heal, reachable: true},
@@ -79,7 +79,7 @@ func TestALeaderThatIsCutOffIsSucceeded(t *testing.T) {
 // silence measures, in rounds, how long a client that is just starting and one that is running wait, and asks the old
 // leader all the while, and when it comes back.
 func silence(t *testing.T, f *field, ways []silencing) {
-	s := f.produce(impatient...)
+	s := f.produce(0, impatient...)
 	for _, way := range ways {
 		fresh := &figure{name: way.name + ", a fresh producer", p99: freshLimit}
 		running := &figure{name: way.name + ", a running producer", p99: runningLimit}
@@ -88,7 +88,7 @@ func silence(t *testing.T, f *field, ways []silencing) {
 			if !way.controller {
 				leader = leader%3 + 1
 			}
-			f.c.Lead(f.within(time.Minute), f.adm, topic, leader)
+			f.c.Lead(f.within(time.Minute), f.adm, topic, 0, leader)
 			s.resumed(time.Now())
 			w := f.witness(leader)
 			s.resumed(time.Now()) // what the witness has written with acks=1 is committed now
@@ -140,7 +140,7 @@ func (f *field) freshAck(leader int32, began time.Time) time.Duration {
 				panic(err)
 			}
 			done := make(chan struct{})
-			sendOne(f.record, process, cl, 0, func(err error) {
+			sendOne(f.record, process, cl, 0, 0, func(err error) {
 				if err == nil {
 					acked <- time.Now()
 				}
@@ -217,7 +217,7 @@ func (w *witness) end(f *field) error {
 func (w *witness) produce(f *field) error {
 	w.sent++
 	result := make(chan error, 1)
-	sendOne(f.record, w.process, w.producer, w.sent, func(err error) { result <- err })
+	sendOne(f.record, w.process, w.producer, 0, w.sent, func(err error) { result <- err })
 	return <-result
 }
 

@@ -130,7 +130,7 @@ func (c *Cluster) Leader(ctx context.Context, adm *kadm.Client, topic string, no
 	c.t.Helper()
 	leader := int32(0)
 	c.await(ctx, "a leader of "+topic, func() error {
-		p, err := firstPartition(ctx, adm, topic)
+		p, err := partition(ctx, adm, topic, 0)
 		if leader = p.Leader; err == nil && (leader <= 0 || leader == not) {
 			err = fmt.Errorf("it is %d", leader)
 		}
@@ -143,7 +143,7 @@ func (c *Cluster) Leader(ctx context.Context, adm *kadm.Client, topic string, no
 func (c *Cluster) AwaitInSync(ctx context.Context, adm *kadm.Client, topics ...string) {
 	c.t.Helper()
 	c.await(ctx, "all replicas in sync", func() error {
-		listed, err := adm.ListTopics(ctx, topics...)
+		listed, err := adm.ListTopicsWithInternal(ctx, topics...)
 		for _, topic := range listed {
 			err = errors.Join(err, topic.Err)
 			for _, p := range topic.Partitions {
@@ -178,22 +178,22 @@ func (c *Cluster) Controller(ctx context.Context, cl *kgo.Client) int32 {
 	return leader
 }
 
-// Lead makes a node the leader of a topic's first partition. All replicas must be in sync.
-func (c *Cluster) Lead(ctx context.Context, adm *kadm.Client, topic string, node int32) {
+// Lead makes a node the leader of a partition. All replicas must be in sync.
+func (c *Cluster) Lead(ctx context.Context, adm *kadm.Client, topic string, number, node int32) {
 	c.t.Helper()
-	c.await(ctx, fmt.Sprintf("node %d leads %s", node, topic), func() error {
-		p, err := firstPartition(ctx, adm, topic)
+	c.await(ctx, fmt.Sprintf("node %d leads %s-%d", node, topic, number), func() error {
+		p, err := partition(ctx, adm, topic, number)
 		if err != nil || p.Leader == node {
 			return err
 		}
 		var move kadm.AlterPartitionAssignmentsReq
-		move.Assign(topic, 0, preferring(p.Replicas, node))
+		move.Assign(topic, number, preferring(p.Replicas, node))
 		moved, err := adm.AlterPartitionAssignments(ctx, move)
 		if err = errors.Join(err, moved.Error()); err != nil {
 			return err
 		}
 		var who kadm.TopicsSet
-		who.Add(topic, 0)
+		who.Add(topic, number)
 		_, err = adm.ElectLeaders(ctx, kadm.ElectPreferredReplica, who)
 		return errors.Join(err, fmt.Errorf("node %d leads", p.Leader))
 	})
@@ -210,15 +210,16 @@ func preferring(replicas []int32, first int32) []int32 {
 	return out
 }
 
-func firstPartition(ctx context.Context, adm *kadm.Client, topic string) (kadm.PartitionDetail, error) {
-	topics, err := adm.ListTopics(ctx, topic)
+func partition(ctx context.Context, adm *kadm.Client, topic string, number int32) (kadm.PartitionDetail, error) {
+	topics, err := adm.ListTopicsWithInternal(ctx, topic)
 	if err == nil {
 		err = topics[topic].Err
 	}
-	if err == nil && len(topics[topic].Partitions) == 0 {
-		err = errors.New("no partitions")
+	p, known := topics[topic].Partitions[number]
+	if err == nil && !known {
+		err = fmt.Errorf("%s has %d partitions", topic, len(topics[topic].Partitions))
 	}
-	return topics[topic].Partitions[0], err
+	return p, err
 }
 
 // await asks again until there is no reason left why not; there is no event to wait for at a cluster.
