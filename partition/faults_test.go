@@ -22,7 +22,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		seeds, steps = 6, 80
 	}
-	acked, streamed := 0, 0
+	acked, streamed, moved := 0, 0, 0
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFaults(t, seed)
@@ -43,6 +43,7 @@ func TestFaults(t *testing.T) {
 			acked += len(f.acked)
 			for _, n := range f.c.nodes {
 				streamed += int(n.set.Stats().Replication.StreamBytes)
+				moved += int(n.set.Stats().Replication.Moved)
 			}
 		})
 	}
@@ -51,6 +52,9 @@ func TestFaults(t *testing.T) {
 	}
 	if streamed == 0 && !testing.Short() {
 		t.Error("no replica caught up by sealed segments")
+	}
+	if moved == 0 && !testing.Short() {
+		t.Error("no replica moved to another directory")
 	}
 }
 
@@ -86,6 +90,9 @@ type entry struct {
 
 func newFaults(t *testing.T, seed uint64) *faults {
 	tiny := func(c *Config) {
+		if seed%4 < 2 {
+			c.Dirs = []string{"/data", "/more"}
+		}
 		if seed%2 > 0 { // replicas that come back take sealed segments
 			c.Defaults = metadata.DefaultTopicConfig()
 			c.Defaults.SegmentBytes, c.FetchBytes, c.StreamBytes = 1000, 100, 500
@@ -125,13 +132,29 @@ func (f *faults) step() string {
 		return fmt.Sprintf("restart of %d", id)
 	case k < 95:
 		return f.cut(id)
+	case k < 98 && !n.dead && len(n.set.dirs) > 1 && n.partition() != nil:
+		to := n.set.dirs[f.r.IntN(2)].path
+		if err := n.set.Move(context.Background(), n.partition().Topic(), 0, to); err != nil {
+			return fmt.Sprintf("move of %d refused: %v", id, err)
+		}
+		return fmt.Sprintf("move of %d to %s", id, to)
 	}
 	f.mend()
 	return "mending of links"
 }
 
 // mayKill: in page-cache mode what promises hold is one unclean failure at a time; after more, an operator decides (R11).
-func (f *faults) mayKill() bool { return f.durable || len(f.c.record().ISR) == len(f.c.nodes) }
+func (f *faults) mayKill() bool {
+	if f.durable {
+		return true
+	}
+	for _, n := range f.c.nodes {
+		if n.dead {
+			return false
+		}
+	}
+	return len(f.c.record().ISR) == len(f.c.nodes)
+}
 
 // cut cuts a way to a node, or all ways to it, or only the controller's.
 func (f *faults) cut(id metadata.NodeID) string {
