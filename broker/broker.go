@@ -63,6 +63,7 @@ type Broker struct {
 	ready       chan struct{} // closed when this broker serves
 	stopping    atomic.Bool
 	hurry       chan struct{} // the next heartbeat is due at once
+	placed      chan struct{} // a replica may be in another directory than the image says
 	producers   producerIDs
 	deleted     deletedNames
 	tasks       chan func(context.Context)
@@ -99,7 +100,7 @@ func Open(cfg Config) (*Broker, error) {
 		cfg: cfg, log: cfg.Log, codecs: compress.New(), metrics: new(metrics),
 		sessions: newFetchSessions(cfg.FetchSessions), previousEpoch: -1,
 		started: time.Now(),
-		tasks:   make(chan func(context.Context), 1024), fatal: make(chan error, 1), hurry: make(chan struct{}, 1), ready: make(chan struct{}),
+		tasks:   make(chan func(context.Context), 1024), fatal: make(chan error, 1), hurry: make(chan struct{}, 1), placed: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 	b.meters = newMeters(cfg.Quota, b.metrics)
 	b.lease = newLease(cfg.LeaderLease, cfg.SessionTimeout)

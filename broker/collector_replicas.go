@@ -10,6 +10,7 @@ import (
 type replicaMetrics struct {
 	lag, streams, streamed, refused, truncations, halted *prometheus.Desc
 	damaged, mended, unmended                            *prometheus.Desc
+	moving, moved, copied                                *prometheus.Desc
 }
 
 func newReplicaMetrics(d func(name, help string, labels ...string) *prometheus.Desc) replicaMetrics {
@@ -23,6 +24,9 @@ func newReplicaMetrics(d func(name, help string, labels ...string) *prometheus.D
 		damaged:     d("log_damaged_ranges", "Damaged ranges of offsets that are not served.", "dir"),
 		mended:      d("log_damaged_ranges_mended_total", "Damaged ranges put right from another replica."),
 		unmended:    d("log_damaged_ranges_failures_total", "Tries to put a damaged range right that failed."),
+		moving:      d("replica_moves", "Replicas on their way to another directory of this broker now."),
+		moved:       d("replica_moves_total", "Replicas that have moved to another directory of this broker."),
+		copied:      d("replica_moved_bytes_total", "Bytes of replicas copied to another directory of this broker."),
 	}
 }
 
@@ -35,6 +39,9 @@ func (m *replicaMetrics) collect(ch chan<- prometheus.Metric, s *partition.Stats
 	counter(ch, m.halted, float64(s.Replication.Halted))
 	counter(ch, m.mended, float64(s.Replication.Mended))
 	counter(ch, m.unmended, float64(s.Replication.MendErrors))
+	gauge(ch, m.moving, float64(s.Moving))
+	counter(ch, m.moved, float64(s.Replication.Moved))
+	counter(ch, m.copied, float64(s.Replication.CopyBytes))
 	for _, d := range s.Dirs {
 		gauge(ch, m.damaged, float64(d.DamagedRanges), d.Path)
 	}

@@ -68,6 +68,7 @@ type Config struct {
 	ReplicaFetch     FetchConfig   // how followers fetch
 	LeaderThrottle   int64         // leader.replication.throttled.rate
 	FollowerThrottle int64         // follower.replication.throttled.rate
+	CopyThrottle     int64         // replica.alter.log.dirs.io.max.bytes.per.second
 
 	// Static holds every key as it was set, for DescribeConfigs and `config explain`.
 	Static map[string]Setting

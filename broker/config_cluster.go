@@ -85,9 +85,17 @@ func throttleKeys() []Key {
 			Doc:   "Bytes a second that this broker fetches from leaders." + replicas + "follower.replication.throttled.replicas names, those that are not in sync; 0: none.",
 			apply: rate(func(c *Config) *int64 { return &c.FollowerThrottle })},
 		{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: tLong, Default: "9223372036854775807", Status: Dynamic,
-			Doc:   "Accepted without effect: replicas are not moved between the directories of a broker.",
-			apply: rate(func(*Config) *int64 { return new(int64) })},
+			Doc:   "Bytes a second that this broker copies of replicas which move between its directories; 0: none.",
+			apply: rate(func(c *Config) *int64 { return &c.CopyThrottle })},
 	}
+}
+
+// copyThrottle is CopyThrottle as partition has it.
+func (c *Config) copyThrottle() int64 {
+	if c.CopyThrottle == 0 {
+		return -1
+	}
+	return c.CopyThrottle
 }
 
 func parseLease(v string) (LeaseMode, error) {

@@ -211,7 +211,7 @@ func ignoredKeys() []Key {
 		"metadata.log.max.record.bytes.between.snapshots=20971520", "metadata.log.max.snapshot.interval.ms=3600000", "metadata.max.retention.bytes=104857600",
 		"metadata.max.retention.ms=604800000", "metadata.max.idle.interval.ms=500")
 	add("Accepted without effect: replication is throttled over a second, whatever the number of windows.", "replication.quota.window.num=11", "replication.quota.window.size.seconds=1")
-	add("Accepted without effect: replicas are not moved between the directories of a broker.", "alter.log.dirs.replication.quota.window.num=11", "alter.log.dirs.replication.quota.window.size.seconds=1")
+	add("Accepted without effect: moves between directories are throttled over a second, whatever the number of windows.", "alter.log.dirs.replication.quota.window.num=11", "alter.log.dirs.replication.quota.window.size.seconds=1")
 	add("Accepted without effect: one limit holds for every address; see the quota connection_creation_rate.", "max.connections.per.ip.overrides")
 	add("Accepted without effect: metrics are served over HTTP, see cordwood.http.listener.", "metric.reporters", "metrics.num.samples=2", "metrics.sample.window.ms=30000",
 		"metrics.recording.level=INFO", "auto.include.jmx.reporter=true", "kafka.metrics.reporters", "kafka.metrics.polling.interval.secs=10",

@@ -155,7 +155,7 @@ func (b *Broker) openPartitions() error {
 		Link: &replicaLink{b: b, sessions: map[laneKey]fetchLane{}}, MaxLag: b.cfg.ReplicaLag, FetchWait: b.cfg.ReplicaFetch.WaitMax,
 		FetchMinBytes: b.cfg.ReplicaFetch.MinBytes, FetchBytes: b.cfg.ReplicaFetch.MaxBytes,
 		FetchResponseBytes: b.cfg.ReplicaFetch.ResponseBytes, FetchBackoff: b.cfg.ReplicaFetch.Backoff,
-		LeaderThrottle: b.cfg.LeaderThrottle, FollowerThrottle: b.cfg.FollowerThrottle,
+		LeaderThrottle: b.cfg.LeaderThrottle, FollowerThrottle: b.cfg.FollowerThrottle, CopyThrottle: b.cfg.copyThrottle(), Moved: b.moved,
 	})
 	if err != nil {
 		var locked *vfs.LockedError

@@ -96,6 +96,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	if b.cfg.IsBroker() {
 		heart = begin("heartbeat", b.beat)
 		begin("log ends", b.reportEnds)
+		begin("directories", b.tellPlacements)
 	}
 	serve := begin("listeners", b.serve)
 	begin("readiness", b.awaitReady)

@@ -272,6 +272,8 @@ func answerCode(r kmsg.Response) int16 {
 		return r.ErrorCode
 	case *kmsg.AllocateProducerIDsResponse:
 		return r.ErrorCode
+	case *kmsg.AssignReplicasToDirsResponse:
+		return r.ErrorCode
 	case *kmsg.EnvelopeResponse:
 		return r.ErrorCode
 	}

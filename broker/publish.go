@@ -41,6 +41,7 @@ func (b *Broker) apply(old, img *metadata.Image) {
 	b.moveShards(old, img)
 	b.forgetTopics(diff.TopicsDeleted)
 	b.orphans.see(&diff, b.cfg.NodeID)
+	b.moved()
 	if gate != nil {
 		b.background(func(ctx context.Context) { b.awaitStoodDown(ctx, gate) })
 	}

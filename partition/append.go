@@ -42,10 +42,10 @@ func (p *Partition) AppendIn(epoch int32, items []*Append) {
 		p.tail.wake(p.End())
 	}
 	if want {
-		p.dir.flusher.request(p)
+		p.dir().flusher.request(p)
 	}
 	if err != nil {
-		p.dir.appendFailed(p, err)
+		p.dir().appendFailed(p, err)
 	}
 }
 
@@ -83,7 +83,7 @@ func (p *Partition) append(epoch int32, items []*Append, wall time.Time) (hw int
 		return 0, false, false, err
 	}
 	st.log.Producers().Commit()
-	p.dir.counters.appended(batches)
+	p.dir().counters.appended(batches)
 	moved = p.advance(st, wall)
 	return p.hw.Load(), moved, st.durable || st.log.WritebackDue() || st.log.SealedDue(), nil
 }
@@ -209,7 +209,7 @@ func (p *Partition) begin(st *standing) error {
 func (p *Partition) makeLog() error {
 	var log *segment.Log
 	err := p.exclusive(func() (err error) {
-		log, err = p.dir.createLog(p)
+		log, err = p.dir().createLog(p)
 		return err
 	})
 	if err == nil {

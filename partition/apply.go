@@ -23,6 +23,7 @@ func (s *Set) Apply(img *metadata.Image) {
 	s.image = img
 	s.applied.Store(img)       // before any role that it gives: followers are judged by it
 	s.dispose(s.unhost(&diff)) // first: a name may be hosted again only when its old directory is out of the way
+	s.forgetPreferred(&diff)
 	changed := s.takeDefaults(img, &diff)
 	now := time.Now()
 	for i := range diff.Partitions {
@@ -139,8 +140,10 @@ func (s *Set) disposeOne(d disposal) {
 	if d.deleted {
 		answer = kerr.UnknownTopicOrPartition
 	}
-	p.dir.replicas.Add(-1)
-	if usable := p.retreat(answer); !usable {
+	usable := p.retreat(answer)
+	p.dir().replicas.Add(-1)
+	s.disposeMove(p)
+	if !usable {
 		return
 	}
 	log := p.standing.Load().log
@@ -155,16 +158,26 @@ func (s *Set) disposeOne(d disposal) {
 	path, err := rename()
 	p.busy.Store(0)
 	if err != nil {
-		p.dir.log.Error("replica is given up but its directory stays", zap.String("event", "CW-0508"),
+		p.dir().log.Error("replica is given up but its directory stays", zap.String("event", "CW-0508"),
 			zap.String("partition", p.name()), zap.Error(err))
 		if isFatal(err) {
-			p.dir.fail(err)
+			p.dir().fail(err)
 		}
 	}
 	if path == "" {
 		return
 	}
-	s.removeLater(p.dir, path, p.Config().FileDeleteDelay)
+	s.removeLater(p.dir(), path, p.Config().FileDeleteDelay)
+}
+
+// disposeMove ends what a replica that is given up has in other directories. A copy on a disk that does not work stays.
+func (s *Set) disposeMove(p *Partition) {
+	if m := p.move.Load(); m != nil {
+		_ = p.stopMove(m)
+	}
+	if f := p.former.Swap(nil); f != nil {
+		s.removeFormer(f, p.Config().FileDeleteDelay)
+	}
 }
 
 // host brings one replica to where the image has it.
@@ -180,36 +193,64 @@ func (s *Set) host(img *metadata.Image, d *metadata.PartitionDiff, now time.Time
 		p = s.open(e, d.Index, d.New)
 		e.put(d.Index, p, len(d.Topic.Partitions))
 	}
+	delete(s.preferred, PartitionID{e.id, d.Index})
 	p.become(d.New, now)
+	p.releaseFormer(d.New)
 }
 
 // open makes a Partition of what was found at start, or one without a log. A directory of that name with another
 // topic id belongs to a topic that committed metadata no longer has: it is set aside, never opened as ours (Z20).
 func (s *Set) open(e *topic, index int32, m *metadata.Partition) *Partition {
 	name := directoryName(e.name, index)
-	var p *Partition
+	old, in := s.takeOld(e, name)
+	futures := s.takeFutures(e, name)
+	var here []located
 	for _, d := range s.dirs {
 		f := d.claim(name)
-		if f == nil {
-			continue
-		}
 		switch {
+		case f == nil:
 		case f.isBroken():
-			p = s.broken(e, index, d)
+			return s.broken(e, index, d)
 		case f.log.TopicID() == e.id || mutant == 20:
-			p = newPartition(s, e, index, d, f.log)
-			f.log.ApplyConfig(e.settings.Load().segment)
-			d.replicas.Add(1)
+			here = append(here, located{d, f.log})
 		default:
 			s.setAside(d, f)
 		}
 	}
-	if p != nil {
-		return p
+	switch {
+	case len(here) > 0:
+		here[0] = s.pick(here, m.Dir(s.cfg.Self))
+	case len(old) > 0:
+		r, rest := s.promote(name, futures, old)
+		if futures = rest; r.log == nil {
+			return s.lost(e, index, in[0], old[0].by)
+		}
+		here = []located{r}
+	default:
+		d := s.place(m)
+		if to := s.preferred[PartitionID{e.id, index}]; to != nil && !to.isFailed() {
+			d = to
+		}
+		d.replicas.Add(1)
+		return newPartition(s, e, index, d, nil)
 	}
-	d := s.place(m)
-	d.replicas.Add(1)
-	return newPartition(s, e, index, d, nil)
+	r := here[0]
+	p := newPartition(s, e, index, r.dir, r.log)
+	r.log.ApplyConfig(e.settings.Load().segment)
+	r.dir.replicas.Add(1)
+	p.keepOld(old, in)
+	p.resume(futures)
+	return p
+}
+
+// lost is a replica that has moved to a directory which is not here any more: nothing is made in its place that could pass
+// for it, and the controller is told where it was.
+func (s *Set) lost(e *topic, index int32, d *directory, by metadata.DirID) *Partition {
+	p := s.broken(e, index, d)
+	p.absent.Store(&by)
+	d.log.Error("replica is in a directory that this broker does not have", zap.String("event", "CW-0527"), zap.String("partition", p.name()),
+		zap.Stringer("directory", by))
+	return p
 }
 
 // broken is a replica whose log cannot be opened: it answers KAFKA_STORAGE_ERROR and its files stay as they are.

@@ -50,6 +50,7 @@ type node struct {
 	epoch int64 // of its registration
 	stop  context.CancelFunc
 	all   sync.WaitGroup
+	moved chan struct{} // to feed: a replica is in another directory
 
 	// guarded by cluster.mu
 	dead     bool
@@ -169,11 +170,12 @@ func (c *cluster) control() {
 // start begins a life of a broker on a disk.
 func (c *cluster) start(id metadata.NodeID, mem *vfs.Mem) {
 	cfg := Config{Self: id, Dirs: []string{"/data"}, FS: mem, MaxLag: 2 * time.Second, FetchWait: 300 * time.Millisecond}
-	n := &node{c: c, id: id, mem: mem, sessions: map[[2]int]map[PartitionID]FetchPosition{}}
-	cfg.Link = n
+	n := &node{c: c, id: id, mem: mem, sessions: map[[2]int]map[PartitionID]FetchPosition{}, moved: make(chan struct{}, 1)}
+	cfg.Link, cfg.Moved = n, func() { notify(n.moved) }
 	if c.tune != nil {
 		c.tune(&cfg)
 	}
+	dirs := c.format(id, mem, cfg.Dirs)
 	set, err := Open(cfg)
 	if err != nil {
 		c.t.Fatal(err)
@@ -183,7 +185,7 @@ func (c *cluster) start(id metadata.NodeID, mem *vfs.Mem) {
 	c.mu.Lock()
 	c.lives++
 	out, err := decide.RegisterBroker(c.img, c.sessions, decide.RegisterBrokerRequest{ID: id, Incarnation: metadata.UUID{9, c.lives},
-		PreviousEpoch: previous, Dirs: []metadata.DirID{{1, byte(id), 15: 1}}}, time.Now())
+		PreviousEpoch: previous, Dirs: dirs}, time.Now())
 	if err != nil {
 		c.t.Fatalf("registration of %d: %v", id, err)
 	}
@@ -215,10 +217,12 @@ func (n *node) feed(ctx context.Context) {
 		}
 		wait := time.Second // for the link to be mended
 		if ok {
+			n.place()
 			select {
 			case <-ctx.Done():
 				return
 			case <-news:
+			case <-n.moved:
 			}
 			wait = n.c.delay()
 		}
@@ -503,23 +507,6 @@ func (c *cluster) String() string {
 		s += fmt.Sprintf(" %+v\n", n.set.Stats().Replication)
 	}
 	return s
-}
-
-// whole waits until all replicas are in sync and hold the same.
-func (c *cluster) whole() {
-	c.t.Helper()
-	c.until("all replicas are in sync", func() bool {
-		p := c.leader()
-		if p == nil || len(c.record().ISR) != len(c.nodes) {
-			return false
-		}
-		for _, n := range c.nodes {
-			if n.dead || n.partition() == nil || n.partition().HighWatermark() != p.End() || n.partition().End() != p.End() {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 func TestRecordsAreOnAllReplicasWhenTheyAreAcknowledged(t *testing.T) {

@@ -51,11 +51,14 @@ type Config struct {
 	StreamSync         int           // bytes of them that are appended between two syncs
 	LeaderThrottle     int64         // leader.replication.throttled.rate where no dynamic config says otherwise; 2^63-1: no limit
 	FollowerThrottle   int64         // follower.replication.throttled.rate, as LeaderThrottle
+	CopyThrottle       int64         // replica.alter.log.dirs.io.max.bytes.per.second; below 0: nothing is copied
 
 	// Progress, if set, is told while logs are opened at start.
 	Progress func(done, total int)
 	// DirFailed, if set, is told once of each directory that goes offline. It must not call the Set.
 	DirFailed func(path string, id metadata.DirID, err error)
+	// Moved, if set, is told that a replica is in another directory than before. It must not call the Set.
+	Moved func()
 }
 
 // Defaulted returns c with every zero value that has a default replaced.
@@ -93,6 +96,7 @@ func (c Config) Defaulted() Config {
 	orDuration(&c.FetchBackoff, time.Second)
 	orInt(&c.StreamBytes, 4<<20)
 	orInt(&c.StreamSync, 64<<20)
+	orInt64(&c.CopyThrottle, noThrottle)
 	return c
 }
 

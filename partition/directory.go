@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,6 +33,7 @@ type directory struct {
 	checkpoints *segment.Checkpoints
 	journal     *segment.Journal
 	flusher     *flusher
+	mover       *mover
 
 	suspects chan suspect // to the scrub: could not be read
 
@@ -45,6 +47,8 @@ type directory struct {
 	silenced    atomic.Int64 // what it did not log since
 	upkeepSince atomic.Int64 // since when upkeep works on this directory; 0: it does not
 	probeSince  atomic.Int64 // since when a probe is under way; 0: none is
+	attempts    sync.Map     // what attempt waits for: since when
+	moved       []superseded // at start: what replicas that moved to other directories left behind
 	replicas    atomic.Int64
 	marks       uint64 // sum of the high watermarks in the checkpoint; upkeep's
 }
@@ -54,6 +58,8 @@ type found struct {
 	name string
 	log  *segment.Log // nil: could not be opened
 	err  error
+
+	future bool // a copy on its way
 }
 
 // isNameless reports that nobody knows which topic the log belongs to: partition.metadata is missing.
@@ -104,7 +110,7 @@ func (d *directory) fail(err error) {
 	}
 	d.log.Error("log directory is offline", zap.String("event", "CW-0501"), zap.Error(err))
 	for p := range d.set.Each() {
-		if p.dir == d {
+		if p.dir() == d {
 			p.wakeAll()
 		}
 	}
@@ -178,9 +184,14 @@ func (d *directory) createLog(p *Partition) (*segment.Log, error) {
 }
 
 func (d *directory) openLog(name string, id metadata.TopicID, c segment.Config, clean *segment.CleanLog) (*segment.Log, error) {
+	return d.openIn(name, name, id, 0, c, clean)
+}
+
+// openIn opens, or makes at a log start, the log of that name in a directory that may have another one.
+func (d *directory) openIn(dir, name string, id metadata.TopicID, start int64, c segment.Config, clean *segment.CleanLog) (*segment.Log, error) {
 	s := d.set
 	return segment.Open(segment.Options{
-		FS: s.cfg.FS, Dir: filepath.Join(d.path, name), TopicID: id, Config: c, Checkpoints: d.checkpoints, Clean: clean,
+		FS: s.cfg.FS, Dir: filepath.Join(d.path, dir), Name: name, LogStart: start, TopicID: id, Config: c, Checkpoints: d.checkpoints, Clean: clean,
 		Files: s.files, Journal: d.journal, Codecs: s.cfg.Codecs, Log: d.log, Now: s.cfg.Now,
 	})
 }

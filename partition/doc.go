@@ -18,6 +18,8 @@
 //	streamer: log end ─▶ Link.ReadRange ════════════════════▶ ReadRange: mu{ Tracker.Judge │ committed? } ─▶ Slice
 //	mender: damaged range ─▶ Link.ReadRange ════════════════════▶    ▲ sealed segments │ below the high watermark
 //
+//	Move ─▶ mover of the new directory: copy beside the replica ─▶ swap: mu{ gate: the rest, names } ─▶ Moved ─▶ metadata
+//
 // A Partition is one hosted replica, a Set all of them on this broker. What readers need is published: the
 // standing (role, leader epoch, log) behind one pointer that is replaced when any of it changes, and the high
 // watermark and last stable offset as atomics that only grow within a standing. A reader loads the standing, then
@@ -56,6 +58,11 @@
 //	    epoch being the same, it is either fetched for or streamed.
 //	P18 A damaged range is mended only with committed batches, whole and checked to the last byte, of a replica in the same leader
 //	    epoch; until then it answers CORRUPT_MESSAGE (R16).
+//	P19 A replica that moves to another directory is in exactly one of them after a crash at any moment: the copy counts only
+//	    once all of it is on disk and nothing is appended any more, which the old directory's new name says, durably, before the
+//	    copy gets the replica's name. A copy is never ahead of what the replica kept: it is cut to the common history (R9).
+//	P20 What a replica left in its old directory stays until metadata names the new one: if the new disk is lost before, nothing
+//	    is made in the replica's place, and the controller is told where it was (R16).
 //
 // # The session of a fetcher
 //
@@ -66,9 +73,10 @@
 //
 // # Goroutines
 //
-// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one scrub, one probe, one fetcher per leader and,
+// Run starts per directory up to 16 flusher workers (as many as logs wait at once), one scrub, one probe, one mover, one fetcher per leader and,
 // while replicas are far behind it, one streamer per leader, and for all directories one upkeep, one watchdog, one mender, one sender of
 // ISR changes and one that lets the trackers see time pass, and returns when all are gone. The watchdog does no I/O, so that a hung disk cannot hang it.
+// What a move does on its new disk runs in goroutines of its own, and is waited for until that directory is offline.
 //
 // # Locks
 //
@@ -81,11 +89,13 @@
 //	streams.mu     which streamers there are, and their queues
 //	alterer.mu     the proposals that wait; taken under Partition.mu
 //	throttle.mu    a rate
+//	mover.mu       the queue of moves
+//	move.turn      a token, not a mutex: who has it works on the copy; before Partition.mu
 //
 // All but Partition.mu and fetchers.mu are leaves. The table of hosted replicas is changed by whoever has the token of Set.turn and
 // read without a lock. What waits for the disk but must have the log to itself (a
 // new epoch, creation, truncation, deletion) goes through Partition.exclusive: it marks the log as taken, lets go of mu, and
-// appends wait for the mark outside the lock.
+// appends wait for the mark outside the lock. A replica's directory changes under mu only, while the old one's flusher has let go of it.
 //
 // # Not here
 //

@@ -27,7 +27,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		seeds, steps = 6, 80
 	}
-	acked, streamed, misled := 0, 0, 0
+	acked, streamed, misled, moved := 0, 0, 0, 0
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFaults(t, seed)
@@ -49,6 +49,7 @@ func TestFaults(t *testing.T) {
 			misled += f.misled
 			for _, n := range f.c.nodes {
 				streamed += int(n.set.Stats().Replication.StreamBytes)
+				moved += int(n.set.Stats().Replication.Moved)
 			}
 		})
 	}
@@ -60,6 +61,9 @@ func TestFaults(t *testing.T) {
 	}
 	if misled == 0 && !testing.Short() {
 		t.Error("no client came to a leader that was succeeded: nothing shows why its word must not leave")
+	}
+	if moved == 0 && !testing.Short() {
+		t.Error("no replica moved to another directory")
 	}
 }
 
@@ -115,6 +119,9 @@ type entry struct {
 
 func newFaults(t *testing.T, seed uint64) *faults {
 	tiny := func(c *Config) {
+		if seed%4 < 2 {
+			c.Dirs = []string{"/data", "/more"}
+		}
 		if seed%2 > 0 { // replicas that come back take sealed segments
 			c.Defaults = metadata.DefaultTopicConfig()
 			c.Defaults.SegmentBytes, c.FetchBytes, c.StreamBytes = 1000, 100, 500
@@ -156,13 +163,29 @@ func (f *faults) step() string {
 		return fmt.Sprintf("restart of %d", id)
 	case k < 95:
 		return f.cut(id)
+	case k < 98 && !n.dead && len(n.set.dirs) > 1 && n.partition() != nil:
+		to := n.set.dirs[f.r.IntN(2)].path
+		if err := n.set.Move(context.Background(), n.partition().Topic(), 0, to); err != nil {
+			return fmt.Sprintf("move of %d refused: %v", id, err)
+		}
+		return fmt.Sprintf("move of %d to %s", id, to)
 	}
 	f.mend()
 	return "mending of links"
 }
 
 // mayKill: in page-cache mode what promises hold is one unclean failure at a time; after more, an operator decides (R11).
-func (f *faults) mayKill() bool { return f.durable || len(f.c.record().ISR) == len(f.c.nodes) }
+func (f *faults) mayKill() bool {
+	if f.durable {
+		return true
+	}
+	for _, n := range f.c.nodes {
+		if n.dead {
+			return false
+		}
+	}
+	return len(f.c.record().ISR) == len(f.c.nodes)
+}
 
 // cut cuts a way to a node, or all ways to it, or only the controller's.
 func (f *faults) cut(id metadata.NodeID) string {

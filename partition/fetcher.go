@@ -351,7 +351,7 @@ func (f *fetcher) land(ctx context.Context) {
 func await(ctx context.Context, done func(*Partition) bool, all ...*Partition) {
 	for _, p := range all {
 		if !done(p) {
-			p.dir.flusher.request(p)
+			p.dir().flusher.request(p)
 		}
 	}
 	woken := make(chan struct{}, 1)
@@ -378,5 +378,5 @@ func (p *Partition) isLanded() bool {
 // isSynced reports that everything a follower has is on its disk, if that is wanted of it.
 func (p *Partition) isSynced() bool {
 	st := p.standing.Load()
-	return st.role != Follower || !st.durable || st.log == nil || st.log.Durable() >= st.log.End() || p.dir.isFailed()
+	return st.role != Follower || !st.durable || st.log == nil || st.log.Durable() >= st.log.End() || p.dir().isFailed()
 }

@@ -40,7 +40,7 @@ func (s *fetchers) point(p *Partition, leader metadata.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.of[p]
-	if f != nil && f.lane.leader != leader {
+	if f != nil && (f.lane.leader != leader || f.lane.dir != p.dir()) {
 		f.tell(p, false)
 		delete(s.of, p)
 		f = nil
@@ -49,9 +49,9 @@ func (s *fetchers) point(p *Partition, leader metadata.NodeID) {
 		return
 	}
 	if f == nil {
-		l := lane{leader, p.dir}
+		l := lane{leader, p.dir()}
 		if f = s.all[l]; f == nil {
-			f = newFetcher(s.set, l, slices.Index(s.set.dirs, p.dir))
+			f = newFetcher(s.set, l, slices.Index(s.set.dirs, p.dir()))
 			s.all[l] = f
 			s.start(f)
 		}

@@ -19,6 +19,7 @@ const (
 	flushQueued
 	flushSyncing
 	flushAgain
+	flushMoving // taken from this flusher: the replica is about to be in another directory
 )
 
 const (
@@ -73,6 +74,13 @@ func (f *flusher) request(p *Partition) {
 		p.flush.Store(flushAgain)
 	}
 	f.mu.Unlock()
+}
+
+// detach takes p from the flusher, if it is idle: nothing is asked for in its name until it has another directory.
+func (f *flusher) detach(p *Partition) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return p.flush.CompareAndSwap(flushIdle, flushMoving)
 }
 
 // push queues p; mu is held.

@@ -29,7 +29,7 @@ func (p *Partition) stand() (pos FetchPosition, ok bool) {
 	defer p.mu.Unlock()
 	p.enter()
 	st := p.standing.Load()
-	if st.role != Follower || st.leader == metadata.NoNode || p.dir.isFailed() {
+	if st.role != Follower || st.leader == metadata.NoNode || p.dir().isFailed() {
 		return pos, false
 	}
 	pos = FetchPosition{PartitionID: PartitionID{p.topic.id, p.index}, LeaderEpoch: st.epoch, Offset: st.end(), LastEpoch: -1,
@@ -47,7 +47,7 @@ func (p *Partition) following(pos *FetchPosition) (*standing, error) {
 	p.enter()
 	st := p.standing.Load()
 	switch {
-	case p.dir.isFailed():
+	case p.dir().isFailed():
 		return st, kerr.KafkaStorageError
 	case st.role != Follower, st.epoch != pos.LeaderEpoch, st.end() != pos.Offset && mutant != 17:
 		return st, errLate
@@ -78,10 +78,10 @@ func (p *Partition) takeOver(pos *FetchPosition, f *Fetched, batches []record.Ba
 		p.set.purgeLater(p)
 	}
 	if want {
-		p.dir.flusher.request(p)
+		p.dir().flusher.request(p)
 	}
 	if err != nil && !errors.Is(err, errLate) {
-		p.dir.appendFailed(p, err)
+		p.dir().appendFailed(p, err)
 	}
 	return err
 }
@@ -145,7 +145,7 @@ func (p *Partition) write(st *standing, pos *FetchPosition, batches []record.Bat
 	err := st.log.Append(batches, bound)
 	p.busy.Store(0)
 	if err == nil {
-		p.dir.counters.appended(batches)
+		p.dir().counters.appended(batches)
 	}
 	return st, err
 }
@@ -161,6 +161,7 @@ func (p *Partition) makeRoom(st *standing, first record.Batch) error {
 	start, end := log.Start(), log.End()
 	switch {
 	case start == end && first.BaseOffset() < end && end < first.NextOffset():
+		defer p.cuts.Add(1)
 		return p.exclusive(func() error { return log.Reset(first.BaseOffset()) })
 	case first.LeaderEpoch() < log.LastEpoch() && (start == end || log.EpochAt(end-1) <= first.LeaderEpoch()):
 		return p.exclusive(func() error { return log.Truncate(end) })
@@ -199,11 +200,11 @@ func (p *Partition) truncate(pos *FetchPosition, epoch int32, end, start int64) 
 	err = p.cut(st, func() error { return cut(to) })
 	p.mu.Unlock()
 	if err != nil {
-		p.dir.appendFailed(p, err)
+		p.dir().appendFailed(p, err)
 		return err
 	}
 	p.set.counters.truncations.Add(1)
-	p.dir.log.Info("log truncated: it had another history than the leader's", zap.String("event", "CW-0513"),
+	p.dir().log.Info("log truncated: it had another history than the leader's", zap.String("event", "CW-0513"),
 		zap.String("partition", p.name()), zap.Int64("from", from), zap.Int64("to", to), zap.Int32("leader_epoch", pos.LeaderEpoch))
 	return nil
 }
@@ -233,7 +234,7 @@ func (p *Partition) startOver(pos *FetchPosition, start int64) error {
 	}
 	p.mu.Unlock()
 	if err != nil && !errors.Is(err, errLate) {
-		p.dir.appendFailed(p, err)
+		p.dir().appendFailed(p, err)
 	}
 	return err
 }
@@ -244,6 +245,7 @@ func (p *Partition) cut(st *standing, f func() error) error {
 	if err := p.exclusive(f); err != nil {
 		return err
 	}
+	p.cuts.Add(1)
 	hw := min(max(p.hw.Load(), st.log.Start()), st.log.End())
 	if hw < p.hw.Load() {
 		p.lso.Store(st.log.LastStable(hw)) // first, since it must not be above the other (P3)
@@ -260,7 +262,7 @@ func (p *Partition) halt(hw, to int64, epoch int32) {
 	p.set.counters.halted.Add(1)
 	why := fmt.Sprintf("its leader lacks committed records: they end at %d here, what both have in common at %d", hw, to)
 	p.halted.Store(&why)
-	p.dir.log.Error("replica stopped: its leader lacks committed records", zap.String("event", "CW-0514"),
+	p.dir().log.Error("replica stopped: its leader lacks committed records", zap.String("event", "CW-0514"),
 		zap.String("partition", p.name()), zap.Int64("high_watermark", hw), zap.Int64("truncation", to), zap.Int32("leader_epoch", epoch))
 	p.retreat(kerr.KafkaStorageError)
 }

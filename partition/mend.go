@@ -38,7 +38,7 @@ func (s *Set) mend(ctx context.Context) {
 		case <-s.damage:
 		}
 		for p := range s.Each() {
-			if st := p.standing.Load(); ctx.Err() == nil && st.log != nil && !p.dir.isFailed() {
+			if st := p.standing.Load(); ctx.Err() == nil && st.log != nil && !p.dir().isFailed() {
 				m.log(ctx, p, st)
 			}
 		}
@@ -65,7 +65,7 @@ func (m *mender) log(ctx context.Context, p *Partition, st *standing) {
 		}
 		if why != nil && ctx.Err() == nil {
 			m.set.counters.mendErrors.Add(1)
-			p.dir.complain("CW-0520", "damaged range cannot be mended now", p, why)
+			p.dir().complain("CW-0520", "damaged range cannot be mended now", p, why)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (m *mender) mend(ctx context.Context, p *Partition, st *standing, from meta
 	whole, bytes, got := *f, 0, time.Now()
 	for f.From < f.To {
 		a, err := m.set.cfg.Link.ReadRange(ctx, from, &RangeRequest{PartitionID: PartitionID{p.topic.id, p.index},
-			Lane: slices.Index(m.set.dirs, p.dir), LeaderEpoch: st.epoch, Offset: f.From, Until: f.To, LastEpoch: -1, MaxBytes: mendBytes})
+			Lane: slices.Index(m.set.dirs, p.dir()), LeaderEpoch: st.epoch, Offset: f.From, Until: f.To, LastEpoch: -1, MaxBytes: mendBytes})
 		switch {
 		case err != nil:
 			return err
@@ -123,7 +123,7 @@ func (m *mender) mend(ctx context.Context, p *Partition, st *standing, from meta
 			return nil // gone meanwhile
 		}
 		if errors.Is(err, segment.ErrFailed) {
-			p.dir.appendFailed(p, err)
+			p.dir().appendFailed(p, err)
 		}
 		if err != nil {
 			return err
@@ -132,7 +132,7 @@ func (m *mender) mend(ctx context.Context, p *Partition, st *standing, from meta
 		*f = rest
 	}
 	m.set.counters.mended.Add(1)
-	p.dir.log.Info("damaged range mended from another replica", zap.String("event", "CW-0519"), zap.String("partition", p.name()),
+	p.dir().log.Info("damaged range mended from another replica", zap.String("event", "CW-0519"), zap.String("partition", p.name()),
 		zap.String("file", whole.File), zap.Int64("from", whole.From), zap.Int64("to", whole.To), zap.Int("bytes", bytes), zap.Int32("source", int32(from)))
 	return nil
 }
@@ -162,7 +162,7 @@ type suspect struct {
 // segment is looked at.
 func (p *Partition) SendFailed(offset int64, err error) {
 	if isUnreadable(err) {
-		p.dir.readFailed(p, err)
+		p.dir().readFailed(p, err)
 		p.distrust(offset)
 	}
 }
@@ -184,7 +184,7 @@ func (p *Partition) distrust(offset int64) {
 		return
 	}
 	select {
-	case p.dir.suspects <- suspect{l, base}:
+	case p.dir().suspects <- suspect{l, base}:
 	default:
 	}
 }

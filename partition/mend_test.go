@@ -49,7 +49,7 @@ func readAt(p *Partition, offset int64) error {
 // scrubNow has the directory's scrub look at the first segment.
 func (n *node) scrubNow() {
 	l := n.partition().standing.Load().log
-	n.partition().dir.suspects <- suspect{l, 0}
+	n.partition().dir().suspects <- suspect{l, 0}
 }
 
 func TestDamageIsMendedFromAnotherReplica(t *testing.T) {
@@ -69,7 +69,7 @@ func TestDamageIsMendedFromAnotherReplica(t *testing.T) {
 			}
 			c.same(1, 2)
 			c.same(2, 3)
-			n.partition().dir.suspects <- suspect{n.partition().standing.Load().log, 0}
+			n.partition().dir().suspects <- suspect{n.partition().standing.Load().log, 0}
 			<-time.After(suspectPause)
 			if s := n.set.Stats().Dirs[0]; s.ScrubFaults != 1 || s.ScrubMismatches != 0 {
 				t.Errorf("%s: the scrub says of what was mended: %+v", name, s)

@@ -67,10 +67,16 @@ func (p *Partition) byTime(st *standing, ts, limit int64) (Offset, error) {
 	var o Offset
 	var ok bool
 	var err error
-	if ts == MaxTimestampOffset {
-		o.Offset, o.Timestamp, o.LeaderEpoch, ok, err = st.log.MaxTimestamp()
-	} else {
-		o.Offset, o.Timestamp, o.LeaderEpoch, ok, err = st.log.OffsetForTime(ts)
+	look := func(l *segment.Log) {
+		if ts == MaxTimestampOffset {
+			o.Offset, o.Timestamp, o.LeaderEpoch, ok, err = l.MaxTimestamp()
+		} else {
+			o.Offset, o.Timestamp, o.LeaderEpoch, ok, err = l.OffsetForTime(ts)
+		}
+	}
+	look(st.log)
+	if now := p.standing.Load().log; err != nil && now != nil && now != st.log { // it moved to another directory meanwhile
+		look(now)
 	}
 	if refused := p.readFailed(-1, err); refused != nil {
 		return noOffset, refused
@@ -111,12 +117,12 @@ func (p *Partition) DeleteRecords(offset int64) (int64, error) {
 	case refused != nil:
 		return -1, refused
 	case err != nil:
-		p.dir.appendFailed(p, err)
+		p.dir().appendFailed(p, err)
 		return -1, kerr.KafkaStorageError
 	case !moved:
 		return start, nil
 	}
-	if err := p.dir.checkpoint(p.onlyLog); err != nil {
+	if err := p.dir().checkpoint(p.onlyLog); err != nil {
 		return -1, kerr.KafkaStorageError
 	}
 	p.set.purgeLater(p)

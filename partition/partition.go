@@ -64,22 +64,26 @@ type topic struct {
 type Partition struct {
 	set   *Set
 	topic *topic
-	dir   *directory
+	home  atomic.Pointer[directory] // the directory; another one only under mu
 	index int32
 
 	standing atomic.Pointer[standing]
-	hw, lso  atomic.Int64                  // hw is stored before lso and read after it (P3)
-	waiters  waiterList                    // for high watermarks
-	tail     waiterList                    // followers, for log ends
-	landed   waiterList                    // fetchers, for durable ends
-	stream   atomic.Int32                  // leader epoch in which it takes sealed segments, and 1; 0: it does not
-	fetchFor atomic.Int64                  // until when (Set.clock) it is fetched for, however far behind it is
-	lag      atomic.Int64                  // as follower: how far the leader's high watermark was ahead at the last answer
-	busy     atomic.Int64                  // since when a write to the log is outstanding (Set.clock); 0: none
-	flush    atomic.Uint32                 // flushIdle ...; changed under flusher.mu
-	halted   atomic.Pointer[string]        // why the replica stopped for good (R9)
-	cold     atomic.Bool                   // the next turn at the flusher is a sync, in page-cache mode too
-	barrier  atomic.Pointer[chan struct{}] // not nil: appends wait for it before they ask for mu
+	hw, lso  atomic.Int64                   // hw is stored before lso and read after it (P3)
+	waiters  waiterList                     // for high watermarks
+	tail     waiterList                     // followers, for log ends
+	landed   waiterList                     // fetchers, for durable ends
+	stream   atomic.Int32                   // leader epoch in which it takes sealed segments, and 1; 0: it does not
+	fetchFor atomic.Int64                   // until when (Set.clock) it is fetched for, however far behind it is
+	lag      atomic.Int64                   // as follower: how far the leader's high watermark was ahead at the last answer
+	busy     atomic.Int64                   // since when a write to the log is outstanding (Set.clock); 0: none
+	flush    atomic.Uint32                  // flushIdle ...; changed under flusher.mu
+	halted   atomic.Pointer[string]         // why the replica stopped for good (R9)
+	cold     atomic.Bool                    // the next turn at the flusher is a sync, in page-cache mode too
+	barrier  atomic.Pointer[chan struct{}]  // not nil: appends wait for it before they ask for mu
+	move     atomic.Pointer[move]           // not nil: it is being copied to another directory
+	former   atomic.Pointer[former]         // not nil: the directory it was in, which waits for metadata
+	absent   atomic.Pointer[metadata.DirID] // not nil: it is in a directory that this broker does not have
+	cuts     atomic.Uint64                  // how often the log was made shorter, or anew
 
 	mu             sync.Mutex
 	tracker        *isr.Tracker // nil unless leader
@@ -92,7 +96,8 @@ type Partition struct {
 }
 
 func newPartition(s *Set, t *topic, index int32, d *directory, log *segment.Log) *Partition {
-	p := &Partition{set: s, topic: t, dir: d, index: index, partitionEpoch: -1, begun: -1}
+	p := &Partition{set: s, topic: t, index: index, partitionEpoch: -1, begun: -1}
+	p.home.Store(d)
 	p.waiters.init()
 	p.tail.init()
 	p.landed.init()
@@ -110,6 +115,9 @@ func (p *Partition) Topic() string             { return p.topic.name }
 func (p *Partition) TopicID() metadata.TopicID { return p.topic.id }
 func (p *Partition) Index() int32              { return p.index }
 
+// dir is the log directory that the replica is in.
+func (p *Partition) dir() *directory { return p.home.Load() }
+
 // name is the partition as directories and logs call it.
 func (p *Partition) name() string { return directoryName(p.topic.name, p.index) }
 
@@ -122,7 +130,7 @@ func (p *Partition) Config() *metadata.TopicConfig { return &p.topic.settings.Lo
 // Role tells the role and the leader epoch it belongs to.
 func (p *Partition) Role() (Role, int32) {
 	st := p.standing.Load()
-	if p.dir.isFailed() {
+	if p.dir().isFailed() {
 		return Offline, st.epoch
 	}
 	return st.role, st.epoch
@@ -160,7 +168,7 @@ func (st *standing) end() int64 {
 func (p *Partition) leading() (*standing, *kerr.Error) {
 	st := p.standing.Load()
 	switch {
-	case p.dir.isFailed():
+	case p.dir().isFailed():
 		return st, kerr.KafkaStorageError
 	case st.role != Leader:
 		return st, st.err
@@ -204,7 +212,7 @@ type Description struct {
 func (p *Partition) Describe() Description {
 	st := p.standing.Load()
 	role, epoch := p.Role()
-	d := Description{Topic: p.topic.name, TopicID: p.topic.id, Index: p.index, Dir: p.dir.path, Role: role,
+	d := Description{Topic: p.topic.name, TopicID: p.topic.id, Index: p.index, Dir: p.dir().path, Role: role,
 		LeaderEpoch: epoch, UnderMinISR: st.role == Leader && st.underMinISR, LastStable: p.lso.Load()}
 	d.HighWatermark = p.hw.Load()
 	if why := p.halted.Load(); why != nil {
@@ -249,7 +257,7 @@ func (p *Partition) enterUnlessFailed() bool {
 		case <-gate:
 		case <-time.After(time.Millisecond):
 		}
-		if p.dir.isFailed() {
+		if p.dir().isFailed() {
 			return false
 		}
 		p.mu.Lock()
@@ -260,12 +268,19 @@ func (p *Partition) enterUnlessFailed() bool {
 // exclusive runs f, which waits for the disk, without mu but with the log to itself. mu is held before and after;
 // enter must come first.
 func (p *Partition) exclusive(f func() error) error {
+	return p.hold(func() error {
+		p.busy.Store(p.set.clock())
+		defer p.busy.Store(0)
+		return f()
+	})
+}
+
+// hold is exclusive for what does not wait for the replica's own disk.
+func (p *Partition) hold(f func() error) error {
 	gate := make(chan struct{})
 	p.gate = gate
 	p.mu.Unlock()
-	p.busy.Store(p.set.clock())
 	err := f()
-	p.busy.Store(0)
 	p.mu.Lock()
 	p.gate = nil
 	close(gate)
@@ -276,7 +291,7 @@ func (p *Partition) exclusive(f func() error) error {
 // metadata waiting; but it gives up once the directory is offline: the holder may hang in a write for ever, and whoever
 // applies metadata must go on with the other directories.
 func (p *Partition) lockUnlessFailed() bool {
-	if p.dir.isFailed() {
+	if p.dir().isFailed() {
 		return false
 	}
 	if p.mu.TryLock() {
@@ -288,7 +303,7 @@ func (p *Partition) lockUnlessFailed() bool {
 	}
 	defer close(barrier)
 	defer p.barrier.Store(nil)
-	for wait := 20 * time.Microsecond; !p.dir.isFailed(); wait = min(2*wait, time.Millisecond) {
+	for wait := 20 * time.Microsecond; !p.dir().isFailed(); wait = min(2*wait, time.Millisecond) {
 		if p.mu.TryLock() {
 			return true
 		}

@@ -88,7 +88,7 @@ func (p *Partition) judgeRange(r *RangeRead) (*standing, int64, error) {
 	p.enter()
 	st, refused := p.leading()
 	mends := r.Until >= 0
-	if refused != nil && mends && st.isFollowing() && !p.dir.isFailed() {
+	if refused != nil && mends && st.isFollowing() && !p.dir().isFailed() {
 		refused = nil
 	}
 	if refused != nil {

@@ -37,7 +37,7 @@ func (p *Partition) Read(r ReadRequest, out *ReadResult) {
 	for {
 		*out = ReadResult{DivergingEpoch: -1, DivergingEnd: -1}
 		st, refused := p.leading()
-		if refused != nil && r.FromFollower && st.isFollowing() && !p.dir.isFailed() {
+		if refused != nil && r.FromFollower && st.isFollowing() && !p.dir().isFailed() {
 			refused = nil
 		}
 		out.Epoch = st.epoch
@@ -100,6 +100,15 @@ func (p *Partition) slice(st *standing, r *ReadRequest, limit int64, out *ReadRe
 	return p.readFailed(r.Offset, err)
 }
 
+// sliceOf reads from a standing's log or, where the replica has moved to another directory since, from the one that is the same.
+func (p *Partition) sliceOf(st *standing, offset, limit int64, maxBytes int, whole bool) (segment.Slice, error) {
+	slice, err := st.log.View().Slice(offset, limit, maxBytes, whole)
+	if now := p.standing.Load().log; err != nil && now != nil && now != st.log {
+		return now.View().Slice(offset, limit, maxBytes, whole)
+	}
+	return slice, err
+}
+
 // readFailed translates what a log answers to a read at an offset (-1: anywhere). A damaged range or an I/O error concerns this range only, and
 // has the scrub look at it (R16).
 func (p *Partition) readFailed(offset int64, err error) *kerr.Error {
@@ -111,7 +120,7 @@ func (p *Partition) readFailed(offset int64, err error) *kerr.Error {
 	case errors.Is(err, segment.ErrClosed):
 		return kerr.NotLeaderForPartition
 	}
-	p.dir.readFailed(p, err)
+	p.dir().readFailed(p, err)
 	if isUnreadable(err) {
 		p.distrust(offset)
 	}

@@ -38,7 +38,7 @@ func (p *Partition) become(m *metadata.Partition, now time.Time) {
 		p.advanced(hw)
 	}
 	if behind { // what recovery found, or page-cache mode left, is not on disk yet
-		p.dir.flusher.request(p)
+		p.dir().flusher.request(p)
 	}
 	if st.role != old.role || st.epoch != old.epoch || st.durable != old.durable { // a change of the ISR disturbs no fetch
 		p.set.fetchers.point(p, st.leaderToFollow())
@@ -104,5 +104,5 @@ func (p *Partition) retreat(err *kerr.Error) bool {
 	p.mu.Unlock()
 	p.wakeAll()
 	p.set.fetchers.point(p, metadata.NoNode)
-	return !p.dir.isFailed()
+	return !p.dir().isFailed()
 }

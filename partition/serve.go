@@ -47,7 +47,7 @@ func (p *Partition) FollowerRead(r FollowerRequest, out *ReadResult) {
 		out.Throttled = true
 		return
 	}
-	slice, err := st.log.View().Slice(r.Offset, end, r.MaxBytes, r.Whole)
+	slice, err := p.sliceOf(st, r.Offset, end, r.MaxBytes, r.Whole)
 	var refused error
 	// What another leader's epoch has made of the log meanwhile must not leave under ours (Z18).
 	if after := p.standing.Load(); after.role != Leader || after.epoch != st.epoch {
@@ -107,7 +107,7 @@ func (p *Partition) followerFetched(r *FollowerRequest, out *ReadResult, now tim
 func (p *Partition) AwaitTail(w *Waiter, offset, hw int64, epoch int32) bool {
 	p.tail.add(w, offset+1)
 	st := p.standing.Load()
-	if st.role == Leader && st.epoch == epoch && st.end() <= offset && (hw < 0 || p.hw.Load() <= hw) && !p.dir.isFailed() {
+	if st.role == Leader && st.epoch == epoch && st.end() <= offset && (hw < 0 || p.hw.Load() <= hw) && !p.dir().isFailed() {
 		return true
 	}
 	w.Cancel()

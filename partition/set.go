@@ -39,9 +39,10 @@ type Set struct {
 	damage  chan struct{}   // to the mender: the scrub found some
 	running atomic.Bool
 
-	turn    chan struct{}                  // one token: who has it changes the table
-	image   *metadata.Image                // as last applied; with the token
-	applied atomic.Pointer[metadata.Image] // image, for those without the token
+	turn      chan struct{}                  // one token: who has it changes the table
+	image     *metadata.Image                // as last applied; with the token
+	preferred map[PartitionID]*directory     // where replicas that may come are wanted; with the token
+	applied   atomic.Pointer[metadata.Image] // image, for those without the token
 
 	mu      sync.Mutex
 	removed []removal  // directories that wait for their removal
@@ -63,7 +64,7 @@ func Open(cfg Config) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{cfg: cfg, log: cfg.Log, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles), began: time.Now(),
-		table: newTable(), image: metadata.Empty(), purging: make(chan *Partition, 1024),
+		table: newTable(), image: metadata.Empty(), preferred: map[PartitionID]*directory{}, purging: make(chan *Partition, 1024),
 		turn: make(chan struct{}, 1), damage: make(chan struct{}, 1)}
 	s.applied.Store(s.image)
 	s.fetchers, s.streams, s.alterer = newFetchers(s), newStreams(s), newAlterer(s)
@@ -72,7 +73,7 @@ func Open(cfg Config) (*Set, error) {
 	for _, path := range cfg.Dirs {
 		d := &directory{set: s, path: path, log: cfg.Log.With(zap.String("dir", path)), brokerEpoch: -1, suspects: make(chan suspect, 1),
 			found: map[string]*found{}}
-		d.flusher = newFlusher(d)
+		d.flusher, d.mover = newFlusher(d), newMover(d)
 		err := vfs.MkdirAllSync(cfg.FS, path)
 		if err == nil {
 			d.lock, err = cfg.FS.Lock(filepath.Join(path, lockName))
@@ -165,6 +166,8 @@ func (d *directory) list() (names []string, err error) {
 	}
 	for _, e := range entries {
 		_, _, ours := parseDirectory(e.Name())
+		name, id, future, moved := segment.Moving(e.Name())
+		ours = ours || future
 		if ours && e.Type()&fs.ModeSymlink != 0 { // it may lead anywhere (bad input 147)
 			return nil, fmt.Errorf("%s is a symbolic link: %w", filepath.Join(d.path, e.Name()), vfs.ErrUnsafe)
 		}
@@ -173,6 +176,8 @@ func (d *directory) list() (names []string, err error) {
 		}
 		if ours {
 			names = append(names, e.Name())
+		} else if moved {
+			d.moved = append(d.moved, superseded{name, id, filepath.Join(d.path, e.Name())})
 		} else if deleted, _ := segment.Doomed(e.Name()); deleted {
 			d.set.removeLater(d, filepath.Join(d.path, e.Name()), d.set.cfg.Defaults.FileDeleteDelay)
 		}
@@ -219,7 +224,7 @@ func (d *directory) keepJournal(all []found) error {
 		return nil
 	}
 	for i := range all {
-		if f := &all[i]; f.isBroken() {
+		if f := &all[i]; f.isBroken() && !f.future {
 			return fmt.Errorf("log %s cannot be opened (%w), and the journal may hold acknowledged records of it (entries of %d logs); "+
 				"mend the log, or move %s away to start without them", f.name, f.why(), n, d.journal.Name())
 		}
@@ -229,15 +234,19 @@ func (d *directory) keepJournal(all []found) error {
 
 func (d *directory) openFound(name string, c segment.Config, clean *segment.Clean) found {
 	var entry *segment.CleanLog
-	if clean != nil {
-		entry = clean.Logs[name]
-	}
 	f := found{name: name}
-	if f.log, f.err = d.openLog(name, metadata.TopicID{}, c, entry); f.err != nil {
+	log, _, future, _ := segment.Moving(name)
+	if f.future = future; !future {
+		log = name
+	}
+	if clean != nil {
+		entry = clean.Logs[log]
+	}
+	if f.log, f.err = d.openIn(name, log, metadata.TopicID{}, 0, c, entry); f.err != nil {
 		d.log.Error("log cannot be opened", zap.String("event", "CW-0505"), zap.String("partition", name), zap.Error(f.err))
 		return f
 	}
-	if d.journal == nil {
+	if d.journal == nil || future { // a copy has no entries
 		return f
 	}
 	n, err := d.journal.Replay(f.log)
@@ -311,6 +320,7 @@ func (s *Set) Run(ctx context.Context) error {
 	for _, d := range s.dirs {
 		wg.Go(func() { d.scrub(ctx) })
 		wg.Go(func() { d.probe(ctx) })
+		wg.Go(func() { d.mover.run(ctx) })
 	}
 	wg.Go(func() { s.alterer.run(ctx) })
 	wg.Go(func() { s.mend(ctx) })

@@ -10,6 +10,7 @@ type Stats struct {
 	Partitions, Leaders, Offline, UnderMinISR int
 	UnderReplicated                           int   // led here, with replicas that are not in sync
 	Fetchers                                  int   // leaders followed, times directories
+	Moving                                    int   // on their way to another directory
 	MaxLag                                    int64 // records that the followers here are behind at most
 	Replication                               ReplicationStats
 	OpenFiles                                 int
@@ -28,18 +29,20 @@ type ReplicationStats struct {
 	StreamBytes         int64 // of sealed segments, appended
 	Mended              int64 // damaged ranges that were put right from another replica
 	MendErrors          int64 // tries that failed
+	Moved               int64 // replicas that are in another directory of this broker than before
+	CopyBytes           int64 // of replicas on their way to another directory
 }
 
 // replication is ReplicationStats while it is counted.
 type replication struct {
-	expansions, shrinks, fetchErrors, partitionErrors, damaged, truncations, halted, streams, streamBytes, mended, mendErrors atomic.Int64
+	expansions, shrinks, fetchErrors, partitionErrors, damaged, truncations, halted, streams, streamBytes, mended, mendErrors, moved, copyBytes atomic.Int64
 }
 
 func (r *replication) stats() ReplicationStats {
 	return ReplicationStats{Expansions: r.expansions.Load(), Shrinks: r.shrinks.Load(), FetchErrors: r.fetchErrors.Load(),
 		PartitionErrors: r.partitionErrors.Load(), Damaged: r.damaged.Load(), Truncations: r.truncations.Load(), Halted: r.halted.Load(),
 		Streams: r.streams.Load(), StreamBytes: r.streamBytes.Load(),
-		Mended: r.mended.Load(), MendErrors: r.mendErrors.Load()}
+		Mended: r.mended.Load(), MendErrors: r.mendErrors.Load(), Moved: r.moved.Load(), CopyBytes: r.copyBytes.Load()}
 }
 
 // SyncBounds are the upper bounds of SyncBuckets and JournalBuckets; the last bucket has none.
@@ -82,8 +85,11 @@ func (s *Set) Stats() Stats {
 	damaged := map[*directory]int64{}
 	for p := range s.Each() {
 		st.Partitions++
+		if p.move.Load() != nil {
+			st.Moving++
+		}
 		if l := p.standing.Load().log; l != nil {
-			damaged[p.dir] += int64(len(l.Faults()))
+			damaged[p.dir()] += int64(len(l.Faults()))
 		}
 		switch role, _ := p.Role(); role {
 		case Leader:

@@ -12,7 +12,8 @@ import (
 
 // throttles bound the traffic of replication, for the replicas that topic configs name and that are not in sync: those
 // in sync are waited for by producers.
-type throttles struct{ leader, follower throttle }
+// copies bounds the replicas that move between directories.
+type throttles struct{ leader, follower, copies throttle }
 
 // configure takes the rates that count: this broker's dynamic config, then the cluster's, then what it was started with.
 func (t *throttles) configure(img *metadata.Image, c *Config) {
@@ -21,8 +22,9 @@ func (t *throttles) configure(img *metadata.Image, c *Config) {
 		*throttle
 		static int64
 	}{
-		"leader.replication.throttled.rate":   {&t.leader, c.LeaderThrottle},
-		"follower.replication.throttled.rate": {&t.follower, c.FollowerThrottle},
+		"leader.replication.throttled.rate":              {&t.leader, c.LeaderThrottle},
+		"follower.replication.throttled.rate":            {&t.follower, c.FollowerThrottle},
+		"replica.alter.log.dirs.io.max.bytes.per.second": {&t.copies, max(c.CopyThrottle, 0)},
 	} {
 		rate := to.static
 		for _, broker := range []string{self, ""} {

@@ -60,7 +60,7 @@ func (s *Set) eachDirectory(f func(*directory)) {
 func (s *Set) writeHighWatermarks(d *directory) {
 	sum := uint64(0)
 	for p := range s.Each() {
-		if p.dir == d {
+		if p.dir() == d {
 			sum += uint64(p.hw.Load())
 		}
 	}
@@ -69,7 +69,7 @@ func (s *Set) writeHighWatermarks(d *directory) {
 	}
 	err := d.checkpoints.WriteHighWatermarks(func(yield func(string, int64) bool) {
 		for p := range s.Each() {
-			if hw := p.hw.Load(); p.dir == d && hw > 0 && !yield(p.name(), hw) {
+			if hw := p.hw.Load(); p.dir() == d && hw > 0 && !yield(p.name(), hw) {
 				return
 			}
 		}
@@ -99,7 +99,10 @@ func (d *directory) checkpoint(logs iter.Seq[*segment.Log]) error {
 func (s *Set) logs(d *directory) iter.Seq[*segment.Log] {
 	return func(yield func(*segment.Log) bool) {
 		for p := range s.Each() {
-			if l := p.standing.Load().log; p.dir == d && l != nil && !yield(l) {
+			if l := p.standing.Load().log; p.dir() == d && l != nil && !yield(l) {
+				return
+			}
+			if m := p.move.Load(); m != nil && m.to == d && !yield(m.log) {
 				return
 			}
 		}
@@ -124,14 +127,14 @@ func (d *directory) upkeepFailed(what string, err error) {
 func (s *Set) flushCold() {
 	for p := range s.Each() {
 		st := p.standing.Load()
-		if st.log == nil || st.durable || p.dir.isFailed() {
+		if st.log == nil || st.durable || p.dir().isFailed() {
 			continue
 		}
 		if end := st.log.End(); end != p.checked {
 			p.checked = end
 		} else if st.log.SyncDue() {
 			p.cold.Store(true)
-			p.dir.flusher.request(p)
+			p.dir().flusher.request(p)
 		}
 	}
 }
@@ -139,12 +142,12 @@ func (s *Set) flushCold() {
 func (s *Set) retainAll(purging map[*Partition]*purge) {
 	now := s.cfg.Now()
 	for p := range s.Each() {
-		if p.dir.isFailed() {
+		if p.dir().isFailed() {
 			continue
 		}
 		n, err := p.retain(now)
 		if err != nil {
-			p.dir.upkeepFailed("retention of "+p.name(), err)
+			p.dir().upkeepFailed("retention of "+p.name(), err)
 		}
 		if n > 0 {
 			purging[p] = &purge{}
@@ -165,7 +168,7 @@ func (s *Set) purge(purging map[*Partition]*purge) {
 	now := s.cfg.Now()
 	for p, g := range purging {
 		st := p.standing.Load()
-		if st.role == Offline || p.dir.isFailed() {
+		if st.role == Offline || p.dir().isFailed() {
 			delete(purging, p)
 			continue
 		}
@@ -178,7 +181,7 @@ func (s *Set) purge(purging map[*Partition]*purge) {
 			delete(purging, p)
 		}
 		if err := st.log.Purge(now); err != nil {
-			p.dir.upkeepFailed("removal of segments of "+p.name(), err)
+			p.dir().upkeepFailed("removal of segments of "+p.name(), err)
 		}
 	}
 }

@@ -131,7 +131,7 @@ func (p *Partition) wakeAll() {
 // epoch. It returns false, with nothing registered, if it is so already.
 func (p *Partition) Await(w *Waiter, hw int64, epoch int32) bool {
 	p.waiters.add(w, hw)
-	if st := p.standing.Load(); p.hw.Load() < hw && st.role != Offline && st.epoch == epoch && !p.dir.isFailed() {
+	if st := p.standing.Load(); p.hw.Load() < hw && st.role != Offline && st.epoch == epoch && !p.dir().isFailed() {
 		return true
 	}
 	w.Cancel()

@@ -54,6 +54,12 @@ func (s *Set) watchOnce(now, woke int64) {
 				d.fail(stalled("sync", now-since))
 			}
 		}
+		d.attempts.Range(func(_, since any) bool {
+			if since := since.(int64); late(since) {
+				d.fail(stalled("write of a copy", now-since))
+			}
+			return true
+		})
 		if since := d.probeSince.Load(); late(since) {
 			d.fail(stalled("probe", now-since))
 		}
@@ -63,7 +69,7 @@ func (s *Set) watchOnce(now, woke int64) {
 	}
 	judge := func(p *Partition) {
 		if since := p.busy.Load(); late(since) {
-			p.dir.fail(stalled("write to "+p.name(), now-since))
+			p.dir().fail(stalled("write to "+p.name(), now-since))
 		}
 	}
 	for p := range s.Each() {

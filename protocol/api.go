@@ -32,6 +32,7 @@ const (
 	OffsetForLeaderEpoch        Key = 23
 	DescribeConfigs             Key = 32
 	AlterConfigs                Key = 33
+	AlterReplicaLogDirs         Key = 34
 	DescribeLogDirs             Key = 35
 	CreatePartitions            Key = 37
 	DeleteGroups                Key = 42
@@ -52,6 +53,7 @@ const (
 	BrokerHeartbeat             Key = 63
 	UnregisterBroker            Key = 64
 	AllocateProducerIDs         Key = 67
+	AssignReplicasToDirs        Key = 73
 	ListConfigResources         Key = 74
 	DescribeTopicPartitions     Key = 75
 	AddRaftVoter                Key = 80
@@ -129,6 +131,7 @@ var table = []API{
 	row(OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4, FrameAdmin),
 	row(DescribeConfigs, "DescribeConfigs", 1, 4, 4, FrameAdmin),
 	row(AlterConfigs, "AlterConfigs", 0, 2, 2, FrameAdmin),
+	row(AlterReplicaLogDirs, "AlterReplicaLogDirs", 1, 2, 2, FrameAdmin),
 	row(DescribeLogDirs, "DescribeLogDirs", 1, 5, 2, FrameAdmin),
 	row(CreatePartitions, "CreatePartitions", 0, 3, 2, FrameAdmin),
 	row(DeleteGroups, "DeleteGroups", 0, 3, 2, FrameAdmin),
@@ -149,6 +152,7 @@ var table = []API{
 	row(BrokerHeartbeat, "BrokerHeartbeat", 1, 2, 0, FrameSmall),
 	row(UnregisterBroker, "UnregisterBroker", 0, 0, 0, FrameSmall),
 	row(AllocateProducerIDs, "AllocateProducerIds", 0, 0, 0, FrameSmall),
+	row(AssignReplicasToDirs, "AssignReplicasToDirs", 0, 0, 0, FrameAdmin),
 	row(ListConfigResources, "ListConfigResources", 0, 1, 0, FrameAdmin),
 	row(DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, FrameAdmin),
 	row(AddRaftVoter, "AddRaftVoter", 0, 1, 0, FrameSmall),
@@ -173,7 +177,7 @@ func row(key Key, name string, lowest, highest, flexible int16, maxFrame int) AP
 		a.AdvertisedMin = 0
 	case ApiVersions, Fetch: // followers fetch as consumers do
 		a.Listeners = Client | Internal
-	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, RaftStream, FetchMetadata, Hello, PeerLost, LogEnds, StoodDown:
+	case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, AssignReplicasToDirs, RaftStream, FetchMetadata, Hello, PeerLost, LogEnds, StoodDown:
 		a.Listeners = Internal
 	case SegmentStream:
 		a.Listeners = Replicas

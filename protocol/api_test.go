@@ -13,8 +13,8 @@ func TestTableIsKafkas(t *testing.T) {
 	want := map[int16][2]int16{
 		0: {3, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 8: {2, 10}, 9: {1, 10}, 10: {0, 6}, 11: {0, 9}, 12: {0, 4},
 		13: {0, 5}, 14: {0, 5}, 15: {0, 6}, 16: {0, 5}, 18: {0, 5}, 19: {2, 7}, 20: {1, 6}, 21: {0, 2}, 22: {0, 5},
-		23: {2, 4}, 32: {1, 4}, 33: {0, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 3}, 43: {0, 2}, 44: {0, 1}, 45: {0, 1}, 46: {0, 0}, 47: {0, 0}, 48: {0, 1}, 49: {0, 1}, 60: {0, 2},
-		55: {0, 2}, 80: {0, 1}, 81: {0, 0}, 56: {3, 3}, 58: {0, 0}, 62: {4, 4}, 63: {1, 2}, 67: {0, 0}, // internal ones: what our own brokers speak
+		23: {2, 4}, 32: {1, 4}, 33: {0, 2}, 34: {1, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 3}, 43: {0, 2}, 44: {0, 1}, 45: {0, 1}, 46: {0, 0}, 47: {0, 0}, 48: {0, 1}, 49: {0, 1}, 60: {0, 2},
+		55: {0, 2}, 80: {0, 1}, 81: {0, 0}, 56: {3, 3}, 58: {0, 0}, 62: {4, 4}, 63: {1, 2}, 67: {0, 0}, 73: {0, 0}, // internal ones: what our own brokers speak
 		57: {0, 2}, 64: {0, 0}, 61: {0, 0}, 74: {0, 1}, 75: {0, 0}, 20000: {0, 0}, 20001: {0, 0}, 20002: {0, 0}, 20003: {0, 0}, 20004: {0, 0}, 20005: {0, 0}, 20006: {0, 0},
 	}
 	apis := APIs()
@@ -79,7 +79,7 @@ func TestListeners(t *testing.T) {
 		switch a.Key {
 		case ApiVersions, Fetch:
 			want = Client | Internal
-		case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, 20000, 20001, 20003, 20004, 20005, 20006:
+		case AlterPartition, Envelope, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs, AssignReplicasToDirs, 20000, 20001, 20003, 20004, 20005, 20006:
 			want = Internal
 		case 20002:
 			want = Replicas

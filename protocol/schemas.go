@@ -81,6 +81,8 @@ var schemas = compileAll(map[Key]string{
 	AlterConfigs: `
 		Resources:[ ResourceType:int8  ResourceName:string  Configs:[ Name:string  Value:string? ] ]
 		ValidateOnly:bool`,
+	AlterReplicaLogDirs: `
+		Dirs:[ Dir:string  Topics:[ Topic:string  Partitions:[int32] ] ]`,
 	DescribeLogDirs: `
 		Topics:[ Topic:string  Partitions:[int32] ]?`,
 	CreatePartitions: `
@@ -135,6 +137,9 @@ var schemas = compileAll(map[Key]string{
 		IncludeClusterAuthorizedOperations:bool  EndpointType:int8/1+  IncludeFencedBrokers:bool/2+`,
 	DescribeProducers: `
 		Topics:[ Topic:string  Partitions:[int32] ]`,
+	AssignReplicasToDirs: `
+		BrokerID:int32  BrokerEpoch:int64
+		Directories:[ ID:uuid  Topics:[ TopicID:uuid  Partitions:[ Partition:int32 ] ] ]`,
 	ListConfigResources: `
 		ResourceTypes:[int8]/1+`,
 	AddRaftVoter: `

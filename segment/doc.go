@@ -10,6 +10,7 @@
 //	    partition.metadata, leader-epoch-checkpoint
 //	    00000000000000000000.log .index .timeindex .seal [.txnindex] [.fault]   sealed Segment
 //	    00000000000000000912.log .snapshot                                  active Segment: its indexes are in memory
+//	  t-1.ID-future/, t-2.ID-moved/        a copy on its way into this directory; what went to another one
 //
 //	0        Start                      RecoveryPoint    Durable     End
 //	| gone    |  sealed  |  sealed  |  active  .  .  .  .  .  .  .  . |
@@ -51,17 +52,19 @@
 //	    segment is still in the View: a truncation makes void what was read.
 //	S12 Mend writes only into damaged ranges, which nobody is sent, and at the end of a file that has one. Its bytes are on disk before
 //	    the range counts as smaller, so that a crash leaves each batch good or known to be damaged.
+//	S13 A directory is renamed under its readers (Rename) only when everything in it is synced: who is about to open a file finds
+//	    it under one name or the other.
 //
 // # Who may call what
 //
-//	writer's      Append, BeginEpoch, Truncate, Reset, Trim, Retain, ApplyConfig, Close, Delete, Stray, Producers, LastStable:
-//	              one at a time, the caller sees to it
+//	writer's      Append, BeginEpoch, Truncate, Reset, Trim, Retain, ApplyConfig, Close, Delete, Stray, Supersede, Rename,
+//	              TakeState, WriteState, Producers, LastStable: one at a time, the caller sees to it
 //	scrub's       Seal, Scrub: beside all others, one goroutine
 //	mender's      Mend: the same
 //	flusher's     Sync, SyncSealed, Unsynced, MarkDurable, Writeback, Purge: beside the writer, from any goroutine
-//	everybody's   View, Slice, OffsetForTime, MaxTimestamp, AbortedIn, EndOffsetFor and the plain getters
+//	everybody's   View, Slice, OffsetForTime, MaxTimestamp, AbortedIn, EndOffsetFor, Follows and the plain getters
 //
-// BeginEpoch, Truncate, Reset, Close, Delete, Stray and the flusher's wait for the disk: never under a mutex. They take turns
+// BeginEpoch, Truncate, Reset, Close, Delete, Stray, Supersede, Rename and the flusher's wait for the disk: never under a mutex. They take turns
 // with each other on a channel.
 //
 // Goroutines: none. Locks: Log.mu, Files.mu, Checkpoints.mu and Journal.mu protect memory and are never held over a system

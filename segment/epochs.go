@@ -123,7 +123,7 @@ func decodeEpochs(b []byte) (epochCache, error) {
 
 // readEpochs reads the checkpoint; ok is false when there is none to believe.
 func (l *Log) readEpochs() (c epochCache, ok bool, err error) {
-	b, err := vfs.ReadFile(l.fs, filepath.Join(l.dir, epochFile), maxCheckpointFile)
+	b, err := vfs.ReadFile(l.fs, filepath.Join(l.Dir(), epochFile), maxCheckpointFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
@@ -142,7 +142,7 @@ func (l *Log) readEpochs() (c epochCache, ok bool, err error) {
 // writeEpochs makes the cache durable. Under l.syncing. A full disk leaves the old file, and the next call tries with a new one.
 func (l *Log) writeEpochs() error {
 	c := l.epochs.Load()
-	if err := vfs.WriteFileAtomic(l.fs, filepath.Join(l.dir, epochFile), (*c).encode()); err != nil {
+	if err := vfs.WriteFileAtomic(l.fs, filepath.Join(l.Dir(), epochFile), (*c).encode()); err != nil {
 		return l.ioError(err)
 	}
 	l.epochsSaved = c

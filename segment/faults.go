@@ -19,7 +19,7 @@ import (
 // line with the CRC-32C of the others in hex, for it overrules what the log says. It goes with the segment.
 
 func (l *Log) readFaults(base int64, aux map[string]bool) ([]fault, error) {
-	name := fileName(l.dir, base, faultSuffix)
+	name := fileName(l.Dir(), base, faultSuffix)
 	if !aux[filepath.Base(name)] {
 		return nil, nil
 	}
@@ -69,7 +69,7 @@ func decodeFaults(b []byte) ([]fault, error) {
 }
 
 func (l *Log) writeFaults(s *Segment) error {
-	return vfs.WriteFileAtomic(l.fs, fileName(l.dir, s.base, faultSuffix), encodeFaults(s.faults()))
+	return vfs.WriteFileAtomic(l.fs, fileName(l.Dir(), s.base, faultSuffix), encodeFaults(s.faults()))
 }
 
 func encodeFaults(faults []fault) []byte {

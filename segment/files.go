@@ -45,7 +45,7 @@ const notOpen = -1
 // handle names one file and counts its users. The zero of refs would mean "open", so handles come from newHandle.
 type handle struct {
 	files  *Files
-	dir    string
+	dir    *dirName // the log's
 	base   int64
 	suffix string
 
@@ -59,14 +59,18 @@ type handle struct {
 	slot int      // in files.open, under files.mu
 }
 
-func (f *Files) newHandle(dir string, base int64, suffix string) *handle {
+func (f *Files) newHandle(dir *dirName, base int64, suffix string) *handle {
 	h := &handle{files: f, dir: dir, base: base, suffix: suffix}
 	h.refs.Store(notOpen)
 	return h
 }
 
 func (h *handle) name() string {
-	name := fileName(h.dir, h.base, h.suffix)
+	return h.nameIn(h.dir.get())
+}
+
+func (h *handle) nameIn(dir string) string {
+	name := fileName(dir, h.base, h.suffix)
 	if h.deleted.Load() {
 		name += deletedSuffix
 	}
@@ -107,7 +111,11 @@ func (h *handle) openFile(flag int) (vfs.File, error) {
 			return nil, errRetired
 		}
 		deleted := h.deleted.Load()
-		file, err := h.files.fs.Open(h.name(), flag, 0o600)
+		var file vfs.File
+		err := h.dir.find(func(dir string) (err error) {
+			file, err = h.files.fs.Open(h.nameIn(dir), flag, 0o600)
+			return err
+		})
 		if errors.Is(err, os.ErrNotExist) && h.deleted.Load() != deleted {
 			continue // renamed between the two lines
 		}

@@ -20,6 +20,7 @@ import (
 type Options struct {
 	FS      vfs.FS
 	Dir     string   // the log's directory, DATA/TOPIC-N
+	Name    string   // TOPIC-N, where the directory has another name: a copy in the making; empty: the directory's
 	TopicID [16]byte // zero: adopt what partition.metadata says
 	Config  Config   // zero: DefaultConfig
 	// Checkpoints of the data directory. Without it RecoveryPoint and LogStart below count.
@@ -38,7 +39,7 @@ type Options struct {
 type Log struct {
 	// Set once.
 	fs          vfs.FS
-	dir, name   string
+	name        string // in checkpoints, journal and messages
 	topicID     [16]byte
 	partition   int32
 	checkpoints *Checkpoints
@@ -51,6 +52,7 @@ type Log struct {
 	highHint    int64 // checkpointed high watermark, -1 if none
 
 	// Read from anywhere.
+	dir     dirName // changed by Rename
 	view    atomic.Pointer[View]
 	start   atomic.Int64
 	end     atomic.Int64
@@ -119,15 +121,15 @@ func Open(o Options) (*Log, error) {
 	if l.checkpoints != nil {
 		recoveryPoint, start, l.highHint = l.checkpoints.get(l.name)
 	}
-	info, err := l.fs.Stat(l.dir)
+	info, err := l.fs.Stat(l.Dir())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = l.create(o.LogStart)
 	case err != nil:
 	case !info.IsDir():
-		err = fmt.Errorf("%s is no directory: %w", l.dir, vfs.ErrUnsafe)
+		err = fmt.Errorf("%s is no directory: %w", l.Dir(), vfs.ErrUnsafe)
 	case info.Mode().Perm()&0o002 != 0:
-		err = fmt.Errorf("%s is writable by everybody: %w", l.dir, vfs.ErrUnsafe)
+		err = fmt.Errorf("%s is writable by everybody: %w", l.Dir(), vfs.ErrUnsafe)
 	default:
 		err = l.recover(recoveryPoint, start)
 	}
@@ -140,11 +142,14 @@ func Open(o Options) (*Log, error) {
 
 func newLog(o Options) *Log {
 	l := &Log{
-		fs: o.FS, dir: filepath.Clean(o.Dir), topicID: o.TopicID, partition: -1,
+		fs: o.FS, name: o.Name, topicID: o.TopicID, partition: -1,
 		checkpoints: o.Checkpoints, journal: o.Journal, files: o.Files, codecs: o.Codecs, log: o.Log, now: o.Now,
 		highHint: -1, syncing: make(chan struct{}, 1),
 	}
-	l.name = filepath.Base(l.dir)
+	l.dir.set(filepath.Clean(o.Dir), "")
+	if l.name == "" {
+		l.name = filepath.Base(l.Dir())
+	}
 	if _, n, ok := splitName(l.name); ok {
 		l.partition = n
 	}
@@ -185,10 +190,10 @@ func (l *Log) create(start int64) error {
 		}
 	}
 	l.highHint = -1
-	if err := vfs.MkdirAllSync(l.fs, filepath.Dir(l.dir)); err != nil {
+	if err := vfs.MkdirAllSync(l.fs, filepath.Dir(l.Dir())); err != nil {
 		return err
 	}
-	if err := l.fs.MkdirAll(l.dir, 0o700); err != nil {
+	if err := l.fs.MkdirAll(l.Dir(), 0o700); err != nil {
 		return err
 	}
 	if err := l.writePartitionFile(); err != nil {
@@ -245,7 +250,7 @@ func (l *Log) active() *Segment { return l.view.Load().active() }
 // The plain getters may be called from anywhere at any time.
 
 func (l *Log) Name() string         { return l.name }
-func (l *Log) Dir() string          { return l.dir }
+func (l *Log) Dir() string          { return l.dir.get() }
 func (l *Log) TopicID() [16]byte    { return l.topicID }
 func (l *Log) Config() *Config      { return l.config.Load() }
 func (l *Log) Start() int64         { return l.start.Load() }
@@ -261,6 +266,9 @@ func (l *Log) Durable() int64 { return l.durable.Load() }
 
 // RecoveryPoint is the end of what is fsynced in the log's own files.
 func (l *Log) RecoveryPoint() int64 { return l.synced.Load() }
+
+// Closed says that the log was closed, deleted or superseded.
+func (l *Log) Closed() bool { return l.closed.Load() }
 
 // HighWatermarkHint is the checkpointed high watermark, moved into [Start, End]. Without a checkpoint it is Start. It is a
 // hint: nothing is ever truncated to it (Z31).

@@ -1,12 +1,9 @@
 package segment
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"cordwood/protocol/record"
-	"cordwood/segment/vfs"
 )
 
 // maxDecompressed bounds one batch decompressed for a lookup by time.
@@ -40,13 +37,13 @@ func (s *Segment) timeEntries(size int64) ([]timeEntry, error) {
 	if m := s.memory.Load(); m != nil {
 		return m.times.items(), nil
 	}
-	b, err := vfs.ReadFile(s.owner.fs, fileName(s.log.dir, s.base, timeSuffix), maxIndexFile)
-	if err == nil {
+	b, found, err := s.owner.readAux(s.base, timeSuffix)
+	if err == nil && found {
 		var times []timeEntry
 		if times, err = decodeTimes(b); err == nil {
 			return times, nil
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	} else if err != nil {
 		return nil, err
 	}
 	f, err := s.log.acquire()

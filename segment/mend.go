@@ -175,14 +175,14 @@ func (p *patch) replaced(with ...fault) []fault {
 
 // saveFaults writes them down.
 func (l *Log) saveFaults(s *Segment, faults []fault) error {
-	name := fileName(l.dir, s.base, faultSuffix)
+	name := fileName(l.Dir(), s.base, faultSuffix)
 	if len(faults) > 0 {
 		return vfs.WriteFileAtomic(l.fs, name, encodeFaults(faults))
 	}
 	if err := l.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return l.fs.SyncDir(l.dir)
+	return l.fs.SyncDir(l.Dir())
 }
 
 // reindex makes the indexes of a sealed segment anew: those made without the damaged batches do not know of them.

@@ -53,7 +53,7 @@ func (l *Log) writePartitionFile() error {
 	if l.topicID == [16]byte{} {
 		return nil
 	}
-	name := filepath.Join(l.dir, partitionFile)
+	name := filepath.Join(l.Dir(), partitionFile)
 	f, err := l.fs.Open(name+tmpSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (l *Log) writePartitionFile() error {
 // adoptTopicID compares the file with the id that the log was opened for; without one it adopts the file's. A damaged or
 // missing file is written again when the id is known.
 func (l *Log) adoptTopicID() error {
-	b, err := vfs.ReadFile(l.fs, filepath.Join(l.dir, partitionFile), maxMetaFile)
+	b, err := vfs.ReadFile(l.fs, filepath.Join(l.Dir(), partitionFile), maxMetaFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -165,4 +165,13 @@ func (m Meta) encode() []byte {
 // WriteMeta replaces DIR/meta.properties, durably.
 func WriteMeta(fsys vfs.FS, dir string, m Meta) error {
 	return vfs.WriteFileAtomic(fsys, filepath.Join(dir, metaFile), m.encode())
+}
+
+// TopicOf reads which topic a log's directory is of.
+func TopicOf(fsys vfs.FS, dir string) (id [16]byte, err error) {
+	b, err := vfs.ReadFile(fsys, filepath.Join(dir, partitionFile), maxMetaFile)
+	if err != nil {
+		return id, err
+	}
+	return decodePartitionFile(b)
 }

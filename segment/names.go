@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"encoding/hex"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -26,6 +27,8 @@ const (
 
 	deleteDirSuffix = "-delete"
 	strayDirSuffix  = "-stray"
+	futureDirSuffix = "-future"
+	movedDirSuffix  = "-moved"
 )
 
 // fileName is DIR/00000000000000000042.log for (42, ".log").
@@ -63,3 +66,30 @@ func splitName(name string) (topic string, partition int32, ok bool) {
 
 // PartitionOf cuts the directory name TOPIC-N of a log; ok is false for every other directory.
 func PartitionOf(name string) (topic string, partition int32, ok bool) { return splitName(name) }
+
+// FutureName is what Kafka calls the directory of a copy of NAME that is to take its place: NAME.ID-future. The id is that of
+// the data directory that it is in.
+func FutureName(name string, id [16]byte) string {
+	return fmt.Sprintf("%s.%x%s", name, id, futureDirSuffix)
+}
+
+// movedName is the directory of a log whose copy in the data directory of that id has taken its place.
+func movedName(name string, id [16]byte) string {
+	return fmt.Sprintf("%s.%x%s", name, id, movedDirSuffix)
+}
+
+// Moving takes the name of a copy's directory (future), or of one whose copy has taken its place (moved), apart.
+func Moving(dir string) (name string, id [16]byte, future, moved bool) {
+	suffix := futureDirSuffix
+	if future = hasDirSuffix(dir, futureDirSuffix); !future {
+		if suffix, moved = movedDirSuffix, hasDirSuffix(dir, movedDirSuffix); !moved {
+			return "", id, false, false
+		}
+	}
+	name = dir[:len(dir)-len(suffix)-33]
+	n, err := hex.Decode(id[:], []byte(dir[len(name)+1:len(name)+33]))
+	if _, _, ok := splitName(name); !ok || err != nil || n != len(id) {
+		return "", [16]byte{}, false, false
+	}
+	return name, id, future, moved
+}

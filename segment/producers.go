@@ -37,7 +37,7 @@ func (l *Log) LastStable(highWatermark int64) int64 { return l.Producers().LastS
 
 // snapshots lists the offsets of the snapshot files, rising.
 func (l *Log) snapshots() ([]int64, error) {
-	entries, err := l.fs.ReadDir(l.dir)
+	entries, err := l.fs.ReadDir(l.Dir())
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (l *Log) dropSnapshots(end int64) {
 	}
 	for _, offset := range offsets {
 		if offset > end {
-			l.remove(fileName(l.dir, offset, snapshotSuffix))
+			l.remove(fileName(l.Dir(), offset, snapshotSuffix))
 		}
 	}
 }
@@ -74,7 +74,7 @@ func (l *Log) newestState(offsets []int64, limit, start int64) (*producer.State,
 		if offset > limit || offset < start {
 			continue
 		}
-		b, err := vfs.ReadFile(l.fs, fileName(l.dir, offset, snapshotSuffix), maxIndexFile)
+		b, err := vfs.ReadFile(l.fs, fileName(l.Dir(), offset, snapshotSuffix), maxIndexFile)
 		if err == nil {
 			var state *producer.State
 			if state, err = producer.Decode(b); err == nil {

@@ -24,7 +24,7 @@ type files struct {
 
 // list reads the directory, removes what a crash left half done, and refuses what nobody should find there.
 func (l *Log) list() (*files, error) {
-	entries, err := l.fs.ReadDir(l.dir)
+	entries, err := l.fs.ReadDir(l.Dir())
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (l *Log) list() (*files, error) {
 		name := e.Name()
 		switch {
 		case strings.HasSuffix(name, deletedSuffix), strings.HasSuffix(name, cleanedSuffix), strings.HasSuffix(name, tmpSuffix):
-			l.remove(filepath.Join(l.dir, name))
+			l.remove(filepath.Join(l.Dir(), name))
 			continue
 		case strings.HasSuffix(name, swapSuffix):
 			return nil, fmt.Errorf("%s: a compaction did not finish", name)

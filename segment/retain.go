@@ -173,17 +173,17 @@ func (l *Log) markDeleted(s *Segment) error {
 	s.log.deleted.Store(true) // first: a reader that finds the old name gone tries the new one
 	s.index.deleted.Store(true)
 	for _, suffix := range segmentSuffixes {
-		name := fileName(l.dir, s.base, suffix)
+		name := fileName(l.Dir(), s.base, suffix)
 		if err := l.fs.Rename(name, name+deletedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return l.fs.SyncDir(l.dir)
+	return l.fs.SyncDir(l.Dir())
 }
 
 func (l *Log) removeDeleted(s *Segment) {
 	for _, suffix := range segmentSuffixes {
-		l.remove(fileName(l.dir, s.base, suffix) + deletedSuffix)
+		l.remove(fileName(l.Dir(), s.base, suffix) + deletedSuffix)
 	}
 	s.log.retire()
 	s.index.retire()

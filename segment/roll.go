@@ -78,19 +78,19 @@ func (l *Log) writeIndexes(s *Segment, x *sparse) error {
 	if p := s.aborted.Load(); p != nil && len(*p) > 0 {
 		return write(s.base, txnSuffix, encodeAborted(*p))
 	}
-	l.remove(fileName(l.dir, s.base, txnSuffix)) // a crash may have left one
+	l.remove(fileName(l.Dir(), s.base, txnSuffix)) // a crash may have left one
 	return nil
 }
 
 // replaceAux is writeAux for a segment below the recovery point. After a crash its files are believed, so they are never
 // half written.
 func (l *Log) replaceAux(offset int64, suffix string, data []byte) error {
-	return vfs.WriteFileAtomic(l.fs, fileName(l.dir, offset, suffix), data)
+	return vfs.WriteFileAtomic(l.fs, fileName(l.Dir(), offset, suffix), data)
 }
 
 // writeAux replaces a file that can be made again from the log. It is synced by the next Sync.
 func (l *Log) writeAux(offset int64, suffix string, data []byte) error {
-	name := fileName(l.dir, offset, suffix)
+	name := fileName(l.Dir(), offset, suffix)
 	f, err := l.fs.Open(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -127,20 +127,23 @@ func (l *Log) freeReserve(s *Segment) {
 // snapshot writes the producer state at end beside the segments. A log that cannot is whole all the same: recovery then
 // reads from the snapshot before it (Z22).
 func (l *Log) snapshot(end int64) {
-	data := l.Producers().Encode(end)
+	l.writeSnapshot(l.Producers().Encode(end), end)
+}
+
+func (l *Log) writeSnapshot(data []byte, end int64) {
 	if data == nil {
 		return // the partition already gave it batches that are not written yet
 	}
 	if err := l.writeAux(end, snapshotSuffix, data); err != nil {
 		l.log.Warn("no producer snapshot", zap.String("event", "CW-0307"), zap.String("log", l.name), zap.Int64("end", end), zap.Error(err))
-		_ = l.fs.Remove(fileName(l.dir, end, snapshotSuffix))
+		_ = l.fs.Remove(fileName(l.Dir(), end, snapshotSuffix))
 	}
 }
 
 // dropFiles removes a segment's files at once. Readers that have them open go on.
 func (l *Log) dropFiles(s *Segment) {
 	for _, suffix := range [...]string{logSuffix, indexSuffix, timeSuffix, txnSuffix, faultSuffix, sealSuffix} {
-		l.remove(fileName(l.dir, s.base, suffix))
+		l.remove(fileName(l.Dir(), s.base, suffix))
 	}
 	s.log.retire()
 	s.index.retire()
@@ -155,7 +158,10 @@ func (l *Log) remove(name string) {
 
 // readAux reads a small file of the log; missing is not an error.
 func (l *Log) readAux(offset int64, suffix string) (data []byte, found bool, err error) {
-	data, err = vfs.ReadFile(l.fs, fileName(l.dir, offset, suffix), maxIndexFile)
+	err = l.dir.find(func(dir string) (err error) {
+		data, err = vfs.ReadFile(l.fs, fileName(dir, offset, suffix), maxIndexFile)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}

@@ -88,7 +88,7 @@ func (x *seal) of(s *Segment) bool {
 
 // readSeal gives nil without an error for a seal that is missing, damaged or another segment's; stale tells the latter two.
 func (l *Log) readSeal(s *Segment) (x *seal, stale bool, err error) {
-	name := fileName(l.dir, s.base, sealSuffix)
+	name := fileName(l.Dir(), s.base, sealSuffix)
 	b, err := vfs.ReadFile(l.fs, name, 4096)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -172,7 +172,7 @@ func (l *Log) holds(s *Segment) bool {
 }
 
 func (l *Log) writeSeal(s *Segment, x *seal) error {
-	name := fileName(l.dir, s.base, sealSuffix)
+	name := fileName(l.Dir(), s.base, sealSuffix)
 	err := vfs.WriteFileSync(l.fs, name+tmpSuffix, x.encode())
 	if err == nil {
 		l.syncing <- struct{}{}
@@ -184,7 +184,7 @@ func (l *Log) writeSeal(s *Segment, x *seal) error {
 		l.release()
 	}
 	if err == nil {
-		err = l.fs.SyncDir(l.dir)
+		err = l.fs.SyncDir(l.Dir())
 	}
 	if errors.Is(err, fs.ErrNotExist) { // the whole log was deleted meanwhile
 		return nil
@@ -199,7 +199,7 @@ func (l *Log) dropSeals(to int64) error {
 		if _, end := s.tail.get(); end < to { // one that ends there may become active again
 			continue
 		}
-		err := l.fs.Remove(fileName(l.dir, s.base, sealSuffix))
+		err := l.fs.Remove(fileName(l.Dir(), s.base, sealSuffix))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -208,7 +208,7 @@ func (l *Log) dropSeals(to int64) error {
 	if !removed {
 		return nil
 	}
-	return l.fs.SyncDir(l.dir)
+	return l.fs.SyncDir(l.Dir())
 }
 
 // dropStraySeals removes seals without a segment, and that of the last segment, which goes on growing: a crash in the
@@ -218,7 +218,7 @@ func (l *Log) dropStraySeals(f *files) {
 		base, suffix, _ := parseFileName(name)
 		i, found := slices.BinarySearch(f.logs, base)
 		if suffix == sealSuffix && (!found || i == len(f.logs)-1) {
-			l.remove(filepath.Join(l.dir, name))
+			l.remove(filepath.Join(l.Dir(), name))
 			delete(f.aux, name)
 		}
 	}
@@ -229,7 +229,7 @@ func (l *Log) dropStraySeals(f *files) {
 func (l *Log) sealedTo(segments []*Segment, aux map[string]bool, point int64) (int64, error) {
 	for i := len(segments) - 2; i >= 0 && segments[i+1].base > point; i-- {
 		s := segments[i]
-		if !aux[filepath.Base(fileName(l.dir, s.base, sealSuffix))] {
+		if !aux[filepath.Base(fileName(l.Dir(), s.base, sealSuffix))] {
 			continue
 		}
 		x, _, err := l.readSeal(s)

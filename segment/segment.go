@@ -146,8 +146,8 @@ func (s *Segment) marked(offset int64) (int64, bool) {
 func (l *Log) newSegment(base int64) *Segment {
 	s := &Segment{
 		base:  base,
-		log:   l.files.newHandle(l.dir, base, logSuffix),
-		index: l.files.newHandle(l.dir, base, indexSuffix),
+		log:   l.files.newHandle(&l.dir, base, logSuffix),
+		index: l.files.newHandle(&l.dir, base, indexSuffix),
 		owner: l,
 	}
 	s.tail.set(0, base)

@@ -72,10 +72,10 @@ func (l *Log) syncLocked(all bool) (int64, error) {
 		}
 	}
 	if err == nil && dir && !skipDirSync {
-		err = l.fs.SyncDir(l.dir)
+		err = l.fs.SyncDir(l.Dir())
 	}
 	if err == nil && parent && !skipDirSync {
-		err = l.fs.SyncDir(filepath.Dir(l.dir))
+		err = l.fs.SyncDir(filepath.Dir(l.Dir()))
 	}
 	if err != nil {
 		if retryFsync || passes(err) {

@@ -94,7 +94,7 @@ func (l *Log) resetLocked(start int64) error {
 	l.dropSnapshots(-1)
 	// A power cut may take any of the names below. What it leaves must tell its own producers: a snapshot would speak of
 	// segments that are gone.
-	if err := l.fs.SyncDir(l.dir); err != nil {
+	if err := l.fs.SyncDir(l.Dir()); err != nil {
 		return l.fail(err)
 	}
 	old := l.view.Load()
@@ -109,7 +109,7 @@ func (l *Log) resetLocked(start int64) error {
 		l.dropFiles(d.segment)
 		l.removeDeleted(d.segment)
 	}
-	if err := l.fs.SyncDir(l.dir); err != nil { // a new segment must not meet an old one again after a crash
+	if err := l.fs.SyncDir(l.Dir()); err != nil { // a new segment must not meet an old one again after a crash
 		return l.fail(err)
 	}
 	s, err := l.newActive(start)
@@ -170,7 +170,7 @@ func (l *Log) settle() error {
 	l.mu.Lock()
 	l.dirDirty = false
 	l.mu.Unlock()
-	if err := l.fs.SyncDir(l.dir); err != nil {
+	if err := l.fs.SyncDir(l.Dir()); err != nil {
 		return l.fail(err)
 	}
 	return nil
@@ -189,7 +189,7 @@ func (l *Log) cut(to int64) error {
 		l.dropFiles(old.segments[i])
 	}
 	if n < len(old.segments)-1 {
-		if err := l.fs.SyncDir(l.dir); err != nil {
+		if err := l.fs.SyncDir(l.Dir()); err != nil {
 			return err
 		}
 	}
@@ -243,11 +243,11 @@ func (l *Log) shorten(old *Segment, to int64) (*Segment, error) {
 		return nil, err
 	}
 	for _, suffix := range [...]string{indexSuffix, timeSuffix, txnSuffix, sealSuffix} {
-		l.remove(fileName(l.dir, old.base, suffix)) // in memory again, as for every active segment
+		l.remove(fileName(l.Dir(), old.base, suffix)) // in memory again, as for every active segment
 	}
 	old.index.retire()
 	s := &Segment{base: old.base, log: old.log, owner: l, created: old.created, jitterCut: old.jitterCut}
-	s.index = l.files.newHandle(l.dir, old.base, indexSuffix)
+	s.index = l.files.newHandle(&l.dir, old.base, indexSuffix)
 	if position == 0 {
 		s.created = l.now().UnixMilli()
 	}

@@ -1,11 +1,7 @@
 package segment
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-
-	"cordwood/segment/vfs"
 )
 
 // AbortedTxn is one entry of a .txnindex: an aborted transaction, in the segment that holds its marker.
@@ -55,8 +51,8 @@ func (s *Segment) abortedTxns() ([]AbortedTxn, error) {
 	if p := s.aborted.Load(); p != nil {
 		return *p, nil
 	}
-	b, err := vfs.ReadFile(s.owner.fs, fileName(s.log.dir, s.base, txnSuffix), maxIndexFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, _, err := s.owner.readAux(s.base, txnSuffix)
+	if err != nil {
 		return nil, err
 	}
 	txns, err := decodeAborted(b, s.base)

@@ -63,6 +63,7 @@ type AssignReplicasRequest struct {
 	Broker   metadata.NodeID
 	Epoch    int64
 	Replicas []ReplicaDir
+	Rules    *Rules
 }
 
 // AssignedReplica is the answer for one replica.
@@ -74,7 +75,8 @@ type AssignedReplica struct {
 // AssignReplicasReply answers AssignReplicas, in the order of the request.
 type AssignReplicasReply struct{ Replicas []AssignedReplica }
 
-// AssignReplicas records in which directories a broker keeps its replicas.
+// AssignReplicas records in which directories a broker keeps its replicas. One that is not online holds a replica nobody can
+// use: it is treated as if it had been recorded there when the directory went (R16).
 func AssignReplicas(img *metadata.Image, req AssignReplicasRequest, now time.Time) (Outcome[AssignReplicasReply], error) {
 	var out Outcome[AssignReplicasReply]
 	b, err := registered(img, req.Broker, req.Epoch)
@@ -89,7 +91,7 @@ func AssignReplicas(img *metadata.Image, req AssignReplicasRequest, now time.Tim
 			answer.Err = refuse(kerr.InvalidRequest, "Partition %s-%d is named twice in this request.", r.Topic, r.Index)
 		} else {
 			var change metadata.Change
-			if change, answer.Err = assign(img, b, &r); change != nil {
+			if change, answer.Err = assign(img, b, &r, req.Rules); change != nil {
 				out.Changes = append(out.Changes, change)
 			}
 		}
@@ -99,7 +101,7 @@ func AssignReplicas(img *metadata.Image, req AssignReplicasRequest, now time.Tim
 	return out, nil
 }
 
-func assign(img *metadata.Image, b *metadata.Broker, r *ReplicaDir) (metadata.Change, *Refusal) {
+func assign(img *metadata.Image, b *metadata.Broker, r *ReplicaDir, rules *Rules) (metadata.Change, *Refusal) {
 	t := img.TopicByID(r.Topic)
 	if t == nil {
 		return nil, refuse(kerr.UnknownTopicID, "This server does not host this topic ID.")
@@ -112,13 +114,28 @@ func assign(img *metadata.Image, b *metadata.Broker, r *ReplicaDir) (metadata.Ch
 	switch {
 	case at < 0:
 		return nil, refuse(kerr.NotLeaderForPartition, "Broker %d is not a replica of %s-%d.", b.ID, t.Name, r.Index)
-	case r.Dir.IsZero() || !b.HasDir(r.Dir):
-		return nil, refuse(kerr.LogDirNotFound, "Broker %d does not have directory %s online.", b.ID, r.Dir)
+	case r.Dir.IsZero() || isOthers(img, b.ID, r.Dir):
+		return nil, refuse(kerr.LogDirNotFound, "Broker %d does not have directory %s.", b.ID, r.Dir)
 	}
 	p := old.Clone()
 	if len(p.Dirs) == 0 {
 		p.Dirs = make([]metadata.DirID, len(p.Replicas))
 	}
 	p.Dirs[at] = r.Dir
+	if !b.HasDir(r.Dir) {
+		self := only(b.ID)
+		withdraw(&p, lost{gone: self, unclean: self})
+		elect(t, &p, standing(img, rules, nobody, nobody))
+	}
 	return settle(t, r.Index, p), nil
+}
+
+// isOthers reports whether a directory is known as another broker's.
+func isOthers(img *metadata.Image, id metadata.NodeID, dir metadata.DirID) bool {
+	for b := range img.Brokers() {
+		if b.ID != id && slices.Contains(b.Dirs, dir) {
+			return true
+		}
+	}
+	return false
 }

@@ -136,7 +136,7 @@ func TestBrokersTellInWhichDirectoryAReplicaIs(t *testing.T) {
 		{"directory of another broker", 1, ReplicaDir{id, 0, dir(2, 0)}, kerr.LogDirNotFound},
 		{"no directory", 1, ReplicaDir{id, 0, metadata.DirID{}}, kerr.LogDirNotFound},
 	} {
-		out, err := AssignReplicas(w.img, AssignReplicasRequest{c.broker, w.img.Broker(c.broker).Epoch, []ReplicaDir{c.replica}}, w.now)
+		out, err := AssignReplicas(w.img, AssignReplicasRequest{c.broker, w.img.Broker(c.broker).Epoch, []ReplicaDir{c.replica}, nil}, w.now)
 		if err != nil || len(out.Changes) > 0 {
 			t.Fatal(c.name, err, out.Changes)
 		}
@@ -145,11 +145,41 @@ func TestBrokersTellInWhichDirectoryAReplicaIs(t *testing.T) {
 	_, err := AssignReplicas(w.img, AssignReplicasRequest{Broker: 1, Epoch: epoch - 1}, w.now)
 	wantCode(t, err, kerr.StaleBrokerEpoch)
 	for _, n := range []byte{0, 1, 1} {
-		out, err := AssignReplicas(w.img, AssignReplicasRequest{1, epoch, []ReplicaDir{{id, 0, dir(1, n)}, {id, 0, dir(1, 0)}}}, w.now)
+		out, err := AssignReplicas(w.img, AssignReplicasRequest{1, epoch, []ReplicaDir{{id, 0, dir(1, n)}, {id, 0, dir(1, 0)}}, nil}, w.now)
 		got := do(w, out, err).Replicas
 		if got[0].Err != nil || w.img.Topic("t").Partitions[0].Dir(1) != dir(1, n) {
 			t.Fatal(got[0].Err)
 		}
 		wantCode(t, got[1].Err, kerr.InvalidRequest)
 	}
+}
+
+// A replica had moved, and its new directory was lost before that was recorded: what is known of it counts as lost, too.
+func TestAReplicaThatIsInALostDirectoryIsNoCandidate(t *testing.T) {
+	w := twoDisks(t, 1, 2, 3)
+	w.placed("t", 1, 2, 3)
+	w.placed("alone", 1)
+	w.offline(1, dir(1, 1))
+	for _, name := range []string{"t", "alone"} {
+		p := w.img.Topic(name).Partitions[0].Clone()
+		p.Dirs[0] = dir(1, 0) // as it was recorded
+		p.ISR, p.ELR, p.LastKnownELR, p.Leader = p.Replicas, nil, nil, 1
+		p.PartitionEpoch++
+		p.LeaderEpoch++
+		w.commit([]metadata.Change{metadata.PartitionChanged{Topic: w.img.Topic(name).ID, Partition: p}})
+		req := AssignReplicasRequest{1, w.img.Broker(1).Epoch, []ReplicaDir{{w.img.Topic(name).ID, 0, dir(1, 1)}}, w.rules}
+		for range 2 { // the second time changes nothing
+			out, err := AssignReplicas(w.img, req, w.now)
+			if r := do(w, out, err); r.Replicas[0].Err != nil {
+				t.Fatal(r.Replicas[0].Err)
+			}
+		}
+	}
+	w.is("t", 0, "isr [2 3] elr [] known [] leader 2")
+	w.is("alone", 0, "isr [] elr [] known [1] leader -1")
+	req := w.process(1, -1) // the disk is back
+	req.Dirs = []metadata.DirID{dir(1, 0), dir(1, 1)}
+	w.register(req)
+	w.heartbeat(1, false)
+	w.is("alone", 0, "isr [1] elr [] known [] leader 1")
 }

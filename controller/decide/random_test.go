@@ -153,7 +153,7 @@ func (c *chaos) assign() {
 				continue
 			}
 			*c.log(key, n) = log{}
-			out, err := AssignReplicas(c.img, AssignReplicasRequest{n, c.procs[n].epoch, []ReplicaDir{{key.topic, key.index, dir(n, 200)}}}, c.now)
+			out, err := AssignReplicas(c.img, AssignReplicasRequest{n, c.procs[n].epoch, []ReplicaDir{{key.topic, key.index, dir(n, 200)}}, c.rules}, c.now)
 			if err == nil {
 				do(c.world, out, nil)
 			}
