@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
 
+	"cordwood/broker/nameserver"
 	"cordwood/broker/peer"
 	"cordwood/controller"
 	"cordwood/coordinator"
@@ -42,6 +43,7 @@ type Broker struct {
 	groups     *coordinator.Runtime
 	listeners  []*boundListener
 	http       *httpServer
+	names      *nameserver.Server // nil: there is none
 	dirs       []dataDir
 	peers      *peer.Pool
 	lease      *lease
@@ -75,6 +77,7 @@ type Addrs struct {
 	Listeners map[string]string `json:"listeners"`
 	Internal  string            `json:"internal"`
 	HTTP      string            `json:"http,omitempty"`
+	DNS       string            `json:"dns,omitempty"`
 	NodeID    int32             `json:"node_id"`
 	PID       int               `json:"pid"`
 }
@@ -107,7 +110,7 @@ func Open(cfg Config) (*Broker, error) {
 	b.orphans, b.handover = newOrphans(), newHandover(b.lease)
 	b.publish(metadata.Empty())
 	b.handlers = b.dispatchTable()
-	for _, step := range []func() error{b.openDirs, b.openPeers, b.openPartitions, b.openController, b.openGroups, b.listen, b.listenHTTP} {
+	for _, step := range []func() error{b.openDirs, b.openPeers, b.openPartitions, b.openController, b.openGroups, b.listen, b.listenHTTP, b.listenDNS} {
 		if err := step(); err != nil {
 			b.abandon()
 			return nil, err
@@ -128,6 +131,9 @@ func (b *Broker) Addrs() Addrs {
 	}
 	if b.http != nil {
 		a.HTTP = b.http.listener.Addr().String()
+	}
+	if b.names != nil {
+		a.DNS = b.names.Addr()
 	}
 	return a
 }

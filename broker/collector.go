@@ -19,6 +19,7 @@ type collector struct {
 	process  prometheus.Collector
 	runtime  prometheus.Collector
 	replicas replicaMetrics
+	dns      dnsMetrics
 
 	build, ready, connections, accepted, closed, refused        *prometheus.Desc
 	requests, requestBytes, latency                             *prometheus.Desc
@@ -39,6 +40,7 @@ func newCollector(b *Broker) *collector {
 		process:  collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		runtime:  collectors.NewGoCollector(),
 		replicas: newReplicaMetrics(d),
+		dns:      newDNSMetrics(d),
 
 		build:       d("build_info", "Version of this binary.", "version", "go"),
 		ready:       d("ready", "1 when this broker is registered, unfenced and serving."),
@@ -95,6 +97,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	stats := c.b.partitions.Stats()
 	c.collectLogs(ch, &stats)
 	c.replicas.collect(ch, &stats)
+	c.dns.collect(ch, c.b.names)
 }
 
 func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {

@@ -26,6 +26,8 @@ type Config struct {
 
 	HTTPAddr string // cordwood.http.listener; empty: none
 	Pprof    bool   // cordwood.pprof.enable
+	DNSAddr  string // cordwood.dns.listener; empty: none
+	DNSZone  string // cordwood.dns.zone
 
 	AutoCreateTopics   bool                 // auto.create.topics.enable
 	DeleteTopics       bool                 // delete.topic.enable

@@ -41,7 +41,7 @@ func (k *Key) Dynamic() bool { return k.Status == Dynamic }
 
 // keys is every key, sorted by name. It is made once, before main.
 var keys = func() []Key {
-	all := slices.Concat(processKeys(), clusterKeys(), decommissionKeys(), throttleKeys(), logKeys(), groupKeys(), quotaWindowKeys(), ignoredKeys(), rejectedKeys())
+	all := slices.Concat(processKeys(), clusterKeys(), dnsKeys(), decommissionKeys(), throttleKeys(), logKeys(), groupKeys(), quotaWindowKeys(), ignoredKeys(), rejectedKeys())
 	slices.SortFunc(all, func(a, b Key) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }()

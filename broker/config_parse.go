@@ -118,7 +118,10 @@ func (c *Config) Validate() error {
 	case c.ReplicaFetch.WaitMax > c.ReplicaLag:
 		return bad("replica.fetch.wait.max.ms", "longer than replica.lag.time.max.ms", "make it shorter")
 	}
-	return c.validateListeners(bad)
+	if err := c.validateListeners(bad); err != nil {
+		return err
+	}
+	return c.validateDNS(bad)
 }
 
 func (c *Config) validateListeners(bad func(key, reason, advice string) error) error {

@@ -43,8 +43,9 @@
 //	B11 Nobody waits for a controller when this node knows of another one, but requests of clients a sixth of a session.
 //
 // Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
-// controller node, the metadata follower, the heartbeat, the report of log ends and the HTTP server, as the node's roles want them, and returns
-// when all of them are gone, but for those that hang in the kernel with a disk.
+// controller node, the metadata follower, the heartbeat, the report of log ends, the HTTP server, and the name server with
+// what hands it each image, as the node's roles and keys want them, and returns when all of them are gone, but for those that
+// hang in the kernel with a disk.
 // Locks: fetchSessions.mu (the table of sessions), fetchSession.mu (one session's partitions), controllers.mu (where they
 // are, and what they are asked), replicaLink.mu (sessions with leaders), handover.mu (gates), orphans.mu (whose log ends are waited for),
 // doubts.mu (who may be dead).

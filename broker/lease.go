@@ -66,6 +66,12 @@ func (l *lease) leave() { l.left.Store(true) }
 // leaving reports whether somebody else may lead already, and this broker may be told at any moment.
 func (l *lease) leaving() bool { return l.left.Load() && !l.alone.Load() }
 
+// informed reports whether what this broker knows of the cluster is as new as what it may serve by: whoever asks it
+// for the way is better sent to another one otherwise.
+func (l *lease) informed() bool {
+	return l.alone.Load() || l.mode != LeaseStrict || int64(time.Since(l.began)) < l.until.Load()
+}
+
 // over says why this broker may not serve: NOT_LEADER_OR_FOLLOWER, without a hint at anybody else; nil: it may. Writes
 // are what would be acknowledged, reads what would be shown.
 func (l *lease) over(write bool) *kerr.Error {

@@ -100,6 +100,10 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	serve := begin("listeners", b.serve)
 	begin("readiness", b.awaitReady)
+	if b.names != nil {
+		begin("dns", b.names.Run)
+		begin("names", b.showNames)
+	}
 
 	var failure error
 	select {

@@ -122,6 +122,13 @@ func (c *controllers) is(id metadata.NodeID, addr string) {
 	c.mu.Unlock()
 }
 
+// latest is where the active controller answered last; empty: nowhere yet.
+func (c *controllers) latest() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
 func (c *controllers) where(id metadata.NodeID) (addr string, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,9 +192,7 @@ func (b *Broker) controllerAddrs() []string {
 			add(b.controllerAddr(id))
 		}
 	}
-	b.controllers.mu.Lock()
-	add(b.controllers.last)
-	b.controllers.mu.Unlock()
+	add(b.controllers.latest())
 	for _, addr := range b.controllers.configured {
 		add(addr)
 	}

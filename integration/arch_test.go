@@ -24,6 +24,7 @@ var house = architecture{
 
 		{"isr", []string{"metadata"}},
 		{"controller/decide", []string{"metadata"}},
+		{"broker/nameserver/zone", []string{"metadata"}},
 		{"coordinator/group", []string{"coordinator/machine", "metadata"}},
 		{"coordinator/txn", []string{"coordinator/machine", "metadata"}},
 		{"segment/producer", []string{"protocol/record"}},
@@ -36,11 +37,12 @@ var house = architecture{
 
 		{"broker/listener", []string{"protocol"}},
 		{"broker/peer", []string{"protocol", "metadata"}},
+		{"broker/nameserver", []string{"broker/nameserver/zone", "metadata"}},
 
 		{"broker", []string{
 			"segment/vfs", "protocol/compress", "protocol/record", "protocol", "coordinator/machine", "metadata", "isr",
 			"controller/decide", "coordinator/group", "coordinator/txn", "segment/producer", "segment", "partition", "controller",
-			"coordinator", "broker/listener", "broker/peer",
+			"coordinator", "broker/listener", "broker/peer", "broker/nameserver", "broker/nameserver/zone",
 		}},
 
 		// compress, because a stored batch can only be printed decompressed.
@@ -54,7 +56,7 @@ var house = architecture{
 
 	// pure packages hold rules: no clock, no goroutine, no lock, no I/O, no randomness of their own.
 	pure: []string{
-		"isr", "controller/decide", "coordinator/group", "coordinator/txn", "segment/producer", "protocol", "protocol/record",
+		"isr", "controller/decide", "broker/nameserver/zone", "coordinator/group", "coordinator/txn", "segment/producer", "protocol", "protocol/record",
 		"coordinator/machine", "metadata", "integration/check",
 	},
 	impure: []string{
@@ -77,10 +79,11 @@ var house = architecture{
 		{"github.com/fxamacker/cbor/v2", []string{"metadata", "controller", "broker", "broker/peer"}},
 		{"github.com/klauspost/compress", []string{"protocol/compress"}},
 		{"github.com/pierrec/lz4/v4", []string{"protocol/compress"}},
+		{"github.com/miekg/dns", []string{"broker/nameserver"}},
 		{"github.com/prometheus/client_golang", []string{"broker"}},
 		{"go.uber.org/zap", nil},
 		{"golang.org/x/sync", nil},
-		{"golang.org/x/sys/unix", []string{"segment/vfs", "broker/listener", "cmd/broker"}},
+		{"golang.org/x/sys/unix", []string{"segment/vfs", "broker/listener", "broker/nameserver", "cmd/broker"}},
 	},
 
 	fileLines: 600, functionLines: 100,

@@ -130,8 +130,13 @@ func TestTopicsFromTheCommandLine(t *testing.T) {
 	s.ok("", "topic", "add-partitions", "a", "-p", "5")
 	s.fails("topic a: ", "topic", "add-partitions", "a", "-p", "2")
 	out := s.ok("", "topic", "describe", "a")
-	expect(t, out, `topic +a\nid +\S{22}\npartitions +5\nreplicas +1\nrecords +0\nconfig +segment.ms=5000\n`)
+	expect(t, out, `topic +a\nid +\S{22}\ndns label +a\npartitions +5\nreplicas +1\nrecords +0\nconfig +segment.ms=5000\n`)
 	expect(t, out, `(?m)^4 +1 +0 +1 +1 +0 +0 +0$`)
+	s.ok("", "topic", "create", "A", "x.y")
+	for _, name := range []string{"a", "A", "x.y"} { // two that differ by case only, and one that is no label
+		expect(t, s.ok("", "topic", "describe", name), `dns label +t-[a-z2-7]{26}\n`)
+	}
+	s.ok("", "topic", "delete", "A", "x.y", "--yes")
 	expect(t, s.ok("", "topic", "delete", "a", "--dry-run"), `delete  a  partitions 5  records 0`)
 	expect(t, s.ok("", "topic", "delete", "a", "--format", "json"), `"deleted": \[\s+"a"`)
 	s.fails("topic a: there is none of this name", "topic", "delete", "a")

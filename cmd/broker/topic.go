@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,6 +81,7 @@ type partitionInfo struct {
 // described is a topic as describe shows it.
 type described struct {
 	topicInfo
+	DNSLabel       string            `json:"dns_label"`
 	Configs        map[string]string `json:"configs"` // set for this topic
 	PartitionsList []partitionInfo   `json:"partition_list"`
 }
@@ -126,9 +128,13 @@ func describeTopics(ctx context.Context, adm *kadm.Client, names []string) ([]de
 	if err != nil {
 		return nil, err
 	}
+	all, err := adm.ListTopicsWithInternal(ctx) // a label depends on the names of the others
+	if err != nil {
+		return nil, err
+	}
 	var list []described
 	for _, d := range topics.Sorted() {
-		out := described{topicInfo: newTopicInfo(d), Configs: map[string]string{}, PartitionsList: []partitionInfo{}}
+		out := described{topicInfo: newTopicInfo(d), DNSLabel: broker.TopicLabel(d.Topic, d.ID, maps.Keys(all)), Configs: map[string]string{}, PartitionsList: []partitionInfo{}}
 		rc, _ := configs.On(d.Topic, nil)
 		for _, c := range rc.Configs {
 			if c.Source.String() == ownConfig {
@@ -161,6 +167,7 @@ func (d described) tables() []*table {
 	head := &table{}
 	head.add("topic", d.Name)
 	head.add("id", d.ID)
+	head.add("dns label", d.DNSLabel)
 	head.add("partitions", d.Partitions)
 	head.add("replicas", d.Replicas)
 	records := int64(0)

@@ -33,6 +33,7 @@ type Node struct {
 	Addr      string // of the client listener
 	Internal  string // of the internal one
 	HTTP      string
+	DNS       string // of the name server, where there is one
 }
 
 var build = sync.OnceValues(func() (string, error) {
@@ -124,11 +125,12 @@ func (n *Node) readPorts(b []byte) error {
 		Listeners map[string]string `json:"listeners"`
 		Internal  string            `json:"internal"`
 		HTTP      string            `json:"http"`
+		DNS       string            `json:"dns"`
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return err
 	}
-	n.Addr, n.Internal, n.HTTP = p.Listeners["PLAINTEXT"], p.Internal, p.HTTP
+	n.Addr, n.Internal, n.HTTP, n.DNS = p.Listeners["PLAINTEXT"], p.Internal, p.HTTP, p.DNS
 	return nil
 }
 
