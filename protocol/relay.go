@@ -133,6 +133,15 @@ func Acks(version int16, body []byte) (int16, error) {
 	return acks, nil
 }
 
+// versionsAnswer guards kmsg against a broker's ApiVersions answer, as schemas do against requests.
+var versionsAnswer = func() *message {
+	fields, size := parse("ApiVersions", true, `
+		ErrorCode:int16  ApiKeys:[ ApiKey:int16  MinVersion:int16  MaxVersion:int16 ]  ThrottleMillis:int32/1+
+		SupportedFeatures:[ Name:string  MinVersion:int16  MaxVersion:int16 ]#0  FinalizedFeaturesEpoch:int64#1
+		FinalizedFeatures:[ Name:string  MaxVersionLevel:int16  MinVersionLevel:int16 ]#2  ZkMigrationReady:bool#3`)
+	return &message{key: ApiVersions, flexible: true, fields: fields, memory: size}
+}()
+
 // AppendPassableVersions appends the body of an ApiVersions answer that offers what the broker serves and a relay passes.
 // body is the broker's answer in the given version, or in version 0 when it did not know that one (trap 1).
 func AppendPassableVersions(dst []byte, version int16, body []byte) ([]byte, error) {
@@ -142,6 +151,10 @@ func AppendPassableVersions(dst []byte, version int16, body []byte) ([]byte, err
 	}
 	if c.bad {
 		return dst, c.close(int16(ApiVersions), version)
+	}
+	w := walk{cursor: cursor{b: body}, key: ApiVersions, version: version, flexible: version >= 3}
+	if w.message(versionsAnswer, budgetFactor*int64(len(body))+budgetBase); w.bad {
+		return dst, w.close(int16(ApiVersions), version)
 	}
 	r := kmsg.NewPtrApiVersionsResponse()
 	r.Version = version
