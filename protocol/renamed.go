@@ -111,3 +111,7 @@ func setRoles(fields []field) {
 		setRoles(f.elem)
 	}
 }
+
+// PassesRecords reports whether a renamed answer of the key holds records, so that it may be too large to hold and
+// names brokers behind them.
+func PassesRecords(key int16) bool { return Key(key) == Fetch || Key(key) == shareFetch }

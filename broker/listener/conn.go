@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type Conn struct {
 	id      uint64
 	peer    netip.Addr
 	remote  net.Addr
+	server  string // the name the client asked for in TLS
 	session Session
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -82,11 +84,14 @@ const napBytes = 128
 
 func newConn(l *Listener, nc net.Conn, id uint64, peer netip.Addr) *Conn {
 	c := &Conn{l: l, nc: nc, id: id, peer: peer, remote: nc.RemoteAddr(), gone: make(chan struct{})}
+	if l.cfg.TLS != nil {
+		c.nc = tls.Server(nc, l.cfg.TLS)
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.q.init()
 	c.wake = func() { signal(c.q.wake) }
-	c.socket.init(nc)
-	c.out.init(nc, l.cfg.WriteTimeout, &l.counts)
+	c.socket.init(c.nc)
+	c.out.init(c.nc, l.cfg.WriteTimeout, &l.counts)
 	c.in.mem, c.in.gauge = l.cfg.Memory, &l.counts.buffers
 	return c
 }
@@ -99,6 +104,9 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // LocalAddr is the address the client reached.
 func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// ServerName is the name the client asked for in its TLS handshake; empty if it named none.
+func (c *Conn) ServerName() string { return c.server }
 
 // Listener is where the connection was accepted.
 func (c *Conn) Listener() *Listener { return c.l }
@@ -117,8 +125,9 @@ func (c *Conn) TakeOver(fn func(net.Conn)) { c.takeOver = fn }
 
 // run is the reader goroutine: the connection's whole life.
 func (c *Conn) run() {
-	c.session = c.open()
-	if c.session != nil {
+	if why, err := c.shake(); err != nil {
+		c.close(why, err)
+	} else if c.session = c.open(); c.session != nil {
 		c.end(c.serve())
 		c.finish()
 	} else {
@@ -224,7 +233,7 @@ func (c *Conn) close(why reason, err error) {
 		c.why, c.cause = why, err
 		c.closing.Store(true)
 		c.cancel()
-		_ = c.nc.Close() // nothing is left to lose
+		c.hangUp(why)
 		c.q.close()
 	})
 }

@@ -22,7 +22,7 @@ const (
 // read serves frames until the connection has to end and says why.
 func (c *Conn) read() (reason, error) {
 	for {
-		frames, used, need, bad := cut(c.frames[:0], c.in.bytes(), c.l.cfg.MaxFrame)
+		frames, used, need, bad := cut(c.frames[:0], c.in.bytes(), c.l.cfg.MaxFrame, c.l.cfg.Lookup)
 		c.frames = frames
 		if len(frames) > 0 {
 			if why, err := c.burst(used); err != nil {

@@ -131,3 +131,24 @@ func (s *sender) send(fd uintptr) bool {
 	}
 	return true
 }
+
+// Socket reads and writes a connection as the listener does its own, for a relay's other side. One goroutine may read while
+// another writes.
+type Socket struct {
+	in  receiver
+	out sender
+}
+
+// NewSocket returns the socket of a connection.
+func NewSocket(nc net.Conn) *Socket {
+	s := new(Socket)
+	s.in.init(nc)
+	s.out.init(nc)
+	return s
+}
+
+// Read reads like net.Conn.
+func (s *Socket) Read(p []byte) (int, error) { return s.in.Read(p) }
+
+// Write writes like net.Conn. more: bytes that belong to the same segments follow at once.
+func (s *Socket) Write(p []byte, more bool) (int, error) { return s.out.Write(p, more) }

@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"cordwood/broker/listener"
+	"cordwood/protocol"
+)
+
+// session is a client's connection: what it sends goes to one broker, over a connection of its own.
+type session struct {
+	g    *Gateway
+	c    *listener.Conn
+	to   int32 // the broker's id, or bootstrap
+	up   *upstream
+	stop func() bool // of the connection's context
+
+	asked []*answer // of the present burst
+}
+
+// open begins a session on a connection of the front for a node; with hosts the name in the TLS handshake decides.
+func (f *front) Open(c *listener.Conn) listener.Session {
+	s := &session{g: f.g, c: c, to: f.node}
+	if f.node == bootstrap {
+		s.to = nodeOfHost(f.g.config().HostPattern, c.ServerName())
+	}
+	return s
+}
+
+// Burst passes requests on. What the relay does not pass ends the connection; what came before it is still answered.
+func (s *session) Burst(frames [][]byte) error {
+	if s.up == nil {
+		if err := s.connect(); err != nil {
+			s.g.counts.failed[failConnect].Add(1)
+			return err
+		}
+	}
+	var refused error
+	for _, frame := range frames {
+		a, err := s.forward(frame)
+		if err != nil {
+			refused = err
+			break
+		}
+		if a != nil {
+			s.asked = append(s.asked, a)
+		}
+	}
+	if err := s.up.flush(s.c.Now()); err != nil && refused == nil {
+		refused = s.lost(err)
+	}
+	for i, a := range s.asked {
+		s.asked[i] = nil
+		s.c.Reply(a)
+	}
+	s.asked = s.asked[:0]
+	return refused
+}
+
+// forward sends one request on; nil if nobody answers it.
+func (s *session) forward(frame []byte) (*answer, error) {
+	var h protocol.Header
+	body, err := protocol.ParseRelayedHeader(frame, &h)
+	if err != nil {
+		return nil, err
+	}
+	switch h.API.Key {
+	case protocol.ApiVersions:
+		if h.Unsupported() { // a broker that knows this version would name brokers in ways we do not
+			a := newAnswer(s, &h)
+			a.own = protocol.AppendApiVersionsUnsupported(nil, h.CorrelationID)
+			return a, nil
+		}
+	case protocol.Fetch:
+		if err := refuseFollower(h.Version, body); err != nil {
+			return nil, err
+		}
+	}
+	silent := false
+	if h.API.Key == protocol.Produce {
+		acks, err := protocol.Acks(h.Version, body)
+		if err != nil {
+			return nil, err
+		}
+		silent = acks == 0
+	}
+	if err := s.up.send(frame, s.c.Now()); err != nil {
+		return nil, s.lost(err)
+	}
+	if silent {
+		return nil, nil
+	}
+	return newAnswer(s, &h), nil
+}
+
+// fetches are requests as refuseFollower reads them.
+var fetches = sync.Pool{New: func() any { return new(protocol.FetchRequest) }}
+
+// refuseFollower ends a connection on which somebody fetches as a broker does (bad input 115): behind a gateway there is
+// none, and a broker that trusts the gateway's network must not take a client for one.
+func refuseFollower(version int16, body []byte) error {
+	q := fetches.Get().(*protocol.FetchRequest)
+	defer fetches.Put(q)
+	if err := q.Decode(version, body); err != nil {
+		return err
+	}
+	if q.ReplicaID >= 0 {
+		return &protocol.CloseError{Reason: protocol.ReasonListener, Key: int16(protocol.Fetch), Version: version}
+	}
+	return nil
+}
+
+// connect opens the connection to the broker.
+func (s *session) connect() error {
+	ctx, cancel := context.WithTimeout(s.c.Context(), s.g.config().ConnectTimeout)
+	defer cancel()
+	addrs := []string{}
+	if s.to == bootstrap {
+		addrs = s.g.nodes.choose()
+	} else {
+		addr, ok := s.g.nodes.addr(s.to)
+		if !ok { // the gateway has just started, or the broker has
+			s.g.prober.now(ctx)
+			if addr, ok = s.g.nodes.addr(s.to); !ok {
+				return fmt.Errorf("no broker %d is known", s.to)
+			}
+		}
+		addrs = append(addrs, addr)
+	}
+	var nc net.Conn
+	err := errors.New("no broker is known")
+	for _, addr := range addrs {
+		if nc, err = s.g.dial(ctx, addr); err == nil {
+			s.up = newUpstream(addr, nc)
+			s.stop = context.AfterFunc(s.c.Context(), func() { _ = nc.Close() }) // wakes who waits for an answer
+			s.g.counts.upstreams.Add(1)
+			return nil
+		}
+	}
+	return fmt.Errorf("no connection to a broker: %w", err)
+}
+
+// lost is what becomes of the client's connection when that to the broker ends: the same.
+func (s *session) lost(err error) error {
+	if s.c.Context().Err() == nil {
+		s.g.counts.failed[failLost].Add(1)
+	}
+	return fmt.Errorf("connection to broker at %s: %w", s.up.addr, err)
+}
+
+// Close ends the connection to the broker.
+func (s *session) Close() {
+	if s.up == nil {
+		return
+	}
+	s.stop()
+	_ = s.up.nc.Close() // the client is gone
+	s.g.counts.upstreams.Add(-1)
+	if s.up.buf != nil {
+		s.up.r = s.up.w
+		s.up.rest()
+	}
+}
