@@ -72,6 +72,7 @@ func (a *answer) Write(o *listener.Out) error {
 		return a.s.lost(a.err)
 	}
 	up.rest()
+	a.s.answered.Store(true)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"cordwood/broker/listener"
 	"cordwood/protocol"
@@ -19,7 +20,8 @@ type session struct {
 	up   *upstream
 	stop func() bool // of the connection's context
 
-	asked []*answer // of the present burst
+	asked    []*answer   // of the present burst
+	answered atomic.Bool // something was sent to the client
 }
 
 // open begins a session on a connection of the front for a node; with hosts the name in the TLS handshake decides.
@@ -126,7 +128,7 @@ func (s *session) connect() error {
 		if !ok { // the gateway has just started, or the broker has
 			s.g.prober.now(ctx)
 			if addr, ok = s.g.nodes.addr(s.to); !ok {
-				return fmt.Errorf("no broker %d is known", s.to)
+				return fmt.Errorf("no broker %d is known (%w)", s.to, listener.ErrReset)
 			}
 		}
 		addrs = append(addrs, addr)
@@ -141,13 +143,17 @@ func (s *session) connect() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("no connection to a broker: %w", err)
+	return fmt.Errorf("no connection to a broker (%w): %w", listener.ErrReset, err)
 }
 
-// lost is what becomes of the client's connection when that to the broker ends: the same.
+// lost is what becomes of the client's connection when that to the broker ends: the same. A client that has no answer yet is
+// reset, as by a broker that went down while it was connecting.
 func (s *session) lost(err error) error {
 	if s.c.Context().Err() == nil {
 		s.g.counts.failed[failLost].Add(1)
+	}
+	if !s.answered.Load() {
+		return fmt.Errorf("connection to broker at %s (%w): %w", s.up.addr, listener.ErrReset, err)
 	}
 	return fmt.Errorf("connection to broker at %s: %w", s.up.addr, err)
 }

@@ -2,6 +2,8 @@ package listener
 
 import (
 	"crypto/tls"
+	"errors"
+	"net"
 	"time"
 )
 
@@ -30,12 +32,22 @@ func (c *Conn) shake() (reason, error) {
 	return 0, nil // the reader arms its own deadline
 }
 
+// ErrReset in a session's error says that the connection is to end as one to a host that is gone: by a reset. Answers that were
+// sent before may be lost with it. Clients take an end of the stream before the first answer for a wrong configuration and
+// do not come again; after a reset they do.
+var ErrReset = errors.New("reset")
+
 // hangUp closes the socket. Over TLS the client is told that this is the end if it may still listen; the alert must not wait
 // for one that takes nothing.
 func (c *Conn) hangUp(why reason) {
-	if t, ok := c.nc.(*tls.Conn); ok && !why.polite() {
-		_ = t.NetConn().Close() // nothing is left to lose
-		return
+	nc := c.nc
+	t, secret := nc.(*tls.Conn)
+	reset := errors.Is(c.cause, ErrReset)
+	if secret && (reset || !why.polite()) {
+		nc = t.NetConn()
 	}
-	_ = c.nc.Close()
+	if tcp, ok := nc.(*net.TCPConn); ok && reset {
+		_ = tcp.SetLinger(0) // fails only on a closed socket
+	}
+	_ = nc.Close() // nothing is left to lose
 }
