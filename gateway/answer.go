@@ -90,7 +90,7 @@ func (a *answer) write(o *listener.Out, up *upstream) error {
 	case protocol.Renames(a.key, a.version):
 		return a.rename(o, start, whole)
 	}
-	return o.Send(piece{up, up.left})
+	return up.move(o, up.left)
 }
 
 // header takes the answer's header over and checks whose it is.
@@ -168,6 +168,6 @@ func (f feed) Pass(dst []byte, n int) ([]byte, error) {
 		return f.append(dst, n)
 	}
 	*f.o.Buf() = dst
-	err := f.o.Send(piece{f.upstream, n})
+	err := f.move(f.o, n)
 	return *f.o.Buf(), err
 }

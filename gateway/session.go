@@ -41,20 +41,7 @@ func (s *session) Burst(frames [][]byte) error {
 			return err
 		}
 	}
-	var refused error
-	for _, frame := range frames {
-		a, err := s.forward(frame)
-		if err != nil {
-			refused = err
-			break
-		}
-		if a != nil {
-			s.asked = append(s.asked, a)
-		}
-	}
-	if err := s.up.flush(s.c.Now()); err != nil && refused == nil {
-		refused = s.lost(err)
-	}
+	refused := s.forward(frames)
 	for i, a := range s.asked {
 		s.asked[i] = nil
 		s.c.Reply(a)
@@ -63,40 +50,76 @@ func (s *session) Burst(frames [][]byte) error {
 	return refused
 }
 
-// forward sends one request on; nil if nobody answers it.
-func (s *session) forward(frame []byte) (*answer, error) {
+// forward sends the requests on, in one write as they came, up to one that the relay does not pass. What their answers are goes
+// to s.asked.
+func (s *session) forward(frames [][]byte) error {
+	raw, from, to := s.c.Raw(), 0, 0 // raw[from:to] is still to be sent
+	for _, frame := range frames {
+		a, way, err := s.look(frame)
+		if err != nil {
+			return errors.Join(s.send(raw[from:to]), err)
+		}
+		if a != nil {
+			s.asked = append(s.asked, a)
+		}
+		next := to + prefix + len(frame)
+		if way == keep {
+			if err := s.send(raw[from:to]); err != nil {
+				return err
+			}
+			from = next
+		}
+		to = next
+	}
+	return s.send(raw[from:to])
+}
+
+func (s *session) send(requests []byte) error {
+	if err := s.up.send(requests, s.c.Now()); err != nil {
+		return s.lost(err)
+	}
+	return nil
+}
+
+// prefix is the length before a frame.
+const prefix = 4
+
+// verdict says what becomes of a request.
+type verdict bool
+
+const (
+	pass verdict = true
+	keep verdict = false // the gateway answers
+)
+
+// look judges one request and returns its answer; nil if nobody answers it.
+func (s *session) look(frame []byte) (*answer, verdict, error) {
 	var h protocol.Header
 	body, err := protocol.ParseRelayedHeader(frame, &h)
 	if err != nil {
-		return nil, err
+		return nil, keep, err
 	}
 	switch h.API.Key {
 	case protocol.ApiVersions:
 		if h.Unsupported() { // a broker that knows this version would name brokers in ways we do not
 			a := newAnswer(s, &h)
 			a.own = protocol.AppendApiVersionsUnsupported(nil, h.CorrelationID)
-			return a, nil
+			return a, keep, nil
 		}
 	case protocol.Fetch:
 		if err := refuseFollower(h.Version, body); err != nil {
-			return nil, err
+			return nil, keep, err
 		}
-	}
-	silent := false
-	if h.API.Key == protocol.Produce {
+	case protocol.Produce:
 		acks, err := protocol.Acks(h.Version, body)
 		if err != nil {
-			return nil, err
+			return nil, keep, err
 		}
-		silent = acks == 0
+		if acks == 0 {
+			return nil, pass, nil
+		}
 	}
-	if err := s.up.send(frame, s.c.Now()); err != nil {
-		return nil, s.lost(err)
-	}
-	if silent {
-		return nil, nil
-	}
-	return newAnswer(s, &h), nil
+	return newAnswer(s, &h), pass, nil
 }
 
 // fetches are requests as refuseFollower reads them.

@@ -16,8 +16,8 @@ import (
 
 const (
 	readSize = 16 << 10 // a read buffer; larger pieces are read to where they go
-	gather   = 32 << 10 // bytes of small requests that leave in one write
-	direct   = 16 << 10 // a larger request is written from where it was read
+	// relayFrom bytes of an answer or more go from socket to socket without a copy; fewer are cheaper to copy.
+	relayFrom = 256 << 10
 	// writeTimeout: a broker that takes nothing for so long is given up. Longer than a broker may leave requests of a
 	// client unread because others of it wait.
 	writeTimeout = time.Minute
@@ -32,67 +32,31 @@ type upstream struct {
 	nc     net.Conn
 	socket *listener.Socket
 
-	// the reader's
-	out   *[]byte
-	armed time.Time // the write deadline
+	armed time.Time // the write deadline; the reader's
 
 	// the sender's
 	buf  *[]byte // nil while nothing is read
 	r, w int     // unread bytes
 	left int     // bytes of the present answer that are not taken
-	nap  [128]byte
 }
 
-// buffers have readSize bytes, or collect gather bytes.
-var (
-	readBuffers  = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
-	writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, gather+direct); return &b }}
-)
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
 
 func newUpstream(addr string, nc net.Conn) *upstream {
 	return &upstream{addr: addr, nc: nc, socket: listener.NewSocket(nc)}
 }
 
-// send collects one request.
-func (u *upstream) send(frame []byte, now time.Time) error {
-	if u.out == nil {
-		u.out = writeBuffers.Get().(*[]byte)
-	}
-	*u.out = binary.BigEndian.AppendUint32(*u.out, uint32(len(frame)))
-	if len(frame) <= direct {
-		if *u.out = append(*u.out, frame...); len(*u.out) >= gather {
-			return u.flush(now)
-		}
+// send passes requests on as they came.
+func (u *upstream) send(requests []byte, now time.Time) error {
+	if len(requests) == 0 {
 		return nil
 	}
-	u.arm(now)
-	if _, err := u.socket.Write(*u.out, true); err != nil {
-		return err
-	}
-	*u.out = (*u.out)[:0]
-	_, err := u.socket.Write(frame, false)
-	return err
-}
-
-// flush writes what is collected.
-func (u *upstream) flush(now time.Time) error {
-	if u.out == nil {
-		return nil
-	}
-	u.arm(now)
-	_, err := u.socket.Write(*u.out, false)
-	*u.out = (*u.out)[:0]
-	writeBuffers.Put(u.out)
-	u.out = nil
-	return err
-}
-
-// arm moves the write deadline on, not at every write.
-func (u *upstream) arm(now time.Time) {
-	if u.armed.Sub(now) < writeTimeout*3/4 {
+	if u.armed.Sub(now) < writeTimeout*3/4 { // not at every write
 		u.armed = now.Add(writeTimeout)
 		_ = u.nc.SetWriteDeadline(u.armed) // fails only on a closed socket, and so will the write
 	}
+	_, err := u.socket.Write(requests, false)
+	return err
 }
 
 // whole says that the next answer is there to its end.
@@ -119,31 +83,35 @@ func (u *upstream) begin() error {
 	return nil
 }
 
-// fill reads once; need bytes must fit behind r. Without a buffer it waits with a few bytes that cost nothing.
+// fill reads once; need bytes must fit behind r.
 func (u *upstream) fill(need int) error {
 	if u.buf == nil {
-		n, err := u.socket.Read(u.nap[:])
-		if err != nil {
-			return err
-		}
-		u.buf = readBuffers.Get().(*[]byte)
-		u.r, u.w = 0, copy(*u.buf, u.nap[:n])
-		return nil
-	}
-	if u.r+need > readSize || u.r == u.w {
+		u.r, u.w = 0, 0
+	} else if u.r+need > readSize {
 		u.w = copy(*u.buf, (*u.buf)[u.r:u.w])
 		u.r = 0
 	}
-	n, err := u.socket.Read((*u.buf)[u.w:])
+	n, err := u.socket.ReadRoom(u)
 	u.w += n
 	return err
 }
+
+// Take is the room behind what is read.
+func (u *upstream) Take() []byte {
+	if u.buf == nil {
+		u.buf = readBuffers.Get().(*[]byte)
+	}
+	return (*u.buf)[u.w:]
+}
+
+// Give gives the buffer back if there is nothing in it.
+func (u *upstream) Give() { u.rest() }
 
 // rest gives the buffer back when nothing is in it.
 func (u *upstream) rest() {
 	if u.buf != nil && u.r == u.w {
 		readBuffers.Put(u.buf)
-		u.buf = nil
+		u.buf, u.r, u.w = nil, 0, 0
 	}
 }
 
@@ -200,6 +168,27 @@ func (u *upstream) append(dst []byte, n int) ([]byte, error) {
 	at := len(dst)
 	dst = slices.Grow(dst, n)[:at+n]
 	return dst, u.read(dst[at:])
+}
+
+// move sends the next n bytes of the present answer behind what o has collected; many at once go from socket to socket.
+func (u *upstream) move(o *listener.Out, n int) error {
+	if n < relayFrom {
+		return o.Send(piece{u, n})
+	}
+	there := min(n, u.w-u.r)
+	dst, err := u.append(*o.Buf(), there)
+	if *o.Buf() = dst; err != nil {
+		return err
+	}
+	n -= there
+	switch err := o.Relay(u.nc, int64(n)); {
+	case err == nil:
+		u.left -= n
+		return nil
+	case !errors.Is(err, errors.ErrUnsupported):
+		return cut(err)
+	}
+	return o.Send(piece{u, n})
 }
 
 // piece is the next n bytes of the present answer, as something to send.

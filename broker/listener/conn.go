@@ -69,6 +69,7 @@ type Conn struct {
 	socket     receiver
 	in         input
 	frames     [][]byte  // the present burst
+	used       int       // its bytes in the read buffer
 	answered   int       // answers handed over in it
 	now        time.Time // when its bytes came
 	frameStart time.Time // when we began to wait for the rest of a frame; zero: we do not
@@ -117,6 +118,9 @@ func (c *Conn) Context() context.Context { return c.ctx }
 
 // Now is when the bytes of the present burst arrived. From Burst only.
 func (c *Conn) Now() time.Time { return c.now }
+
+// Raw is the present burst as it came: its frames, each behind its length prefix. From Burst only, and valid as long as the frames.
+func (c *Conn) Raw() []byte { return c.in.buf.b[c.in.r : c.in.r+c.used] }
 
 // TakeOver hands the connection to fn, without deadlines, once everything before it is answered. fn owns it until it
 // returns; then it is closed. It must end when the connection is closed under it. From Burst only, for the last frame of

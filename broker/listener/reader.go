@@ -62,7 +62,7 @@ func badReason(err error) reason {
 // first that are ready (L9): the thread that saw its bytes is the one that watched the network, and the runtime puts another
 // in its place only when somebody yields, or after 10 ms; until then nobody would see what other connections send.
 func (c *Conn) burst(used int) (reason, error) {
-	c.answered = 0
+	c.answered, c.used = 0, used
 	if used >= yieldAt || len(c.frames) >= yieldAfter {
 		runtime.Gosched()
 	}

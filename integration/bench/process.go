@@ -30,6 +30,18 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * (time.Second / ticks), errors.Join(err1, err2)
 }
 
+// cpuOfAll is that of several.
+func cpuOfAll(pids []int) (sum time.Duration, err error) {
+	for _, pid := range pids {
+		cpu, err := cpuOf(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += cpu
+	}
+	return sum, nil
+}
+
 // memoryOf is a process's resident memory, now and at its highest, in MB.
 func memoryOf(pid int) (now, peak float64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -117,9 +129,9 @@ func (b *bench) ownMemory(n int64) error {
 	return nil
 }
 
-// meter measures what one process uses while something runs.
+// meter measures what processes use while something runs.
 type meter struct {
-	pid             int
+	pids            []int
 	began           time.Time
 	broker, own     time.Duration
 	busy, available time.Duration
@@ -131,12 +143,12 @@ type usage struct {
 	others            float64 // share of the machine that neither used
 }
 
-func startMeter(pid int) (*meter, error) {
-	cpu, err := cpuOf(pid)
+func startMeter(pids ...int) (*meter, error) {
+	cpu, err := cpuOfAll(pids)
 	if err != nil {
 		return nil, err
 	}
-	m := &meter{pid: pid, broker: cpu, own: ownCPU()}
+	m := &meter{pids: pids, broker: cpu, own: ownCPU()}
 	m.busy, m.available = machineCPU()
 	m.began = time.Now()
 	return m, nil
@@ -144,7 +156,7 @@ func startMeter(pid int) (*meter, error) {
 
 func (m *meter) stop() (usage, error) {
 	wall := time.Since(m.began)
-	cpu, err := cpuOf(m.pid)
+	cpu, err := cpuOfAll(m.pids)
 	if err != nil {
 		return usage{}, err
 	}
