@@ -4,17 +4,22 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sys/unix"
 
 	"cordwood/integration/check"
 )
@@ -153,5 +158,162 @@ func TestKcatGoesThroughAGateway(t *testing.T) {
 	}
 	if got := kcat("", "-G", "kcats", "-e", "-q", "-X", "auto.offset.reset=earliest", "lines"); got != text {
 		t.Errorf("the group read %d of %d bytes", len(got), len(text))
+	}
+}
+
+// A stop lets requests under way be answered and nobody new in; the exit code is 0.
+func TestAGatewayStopsCleanlyUnderLoad(t *testing.T) {
+	c := NewCluster(t, 3)
+	c.Start()
+	first, second := plainGateway(t, c), plainGateway(t, c)
+	first.Start()
+	second.Start()
+	ctx := Context(t, time.Minute)
+	if r, err := kadm.NewClient(first.Client()).CreateTopic(ctx, 1, 3, nil, "drained"); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	var gone atomic.Bool // then every address leads to the second gateway's bootstrap, as a load balancer would
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if gone.Load() {
+			addr = second.Addr
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	l := NewLoad("drained")
+	l.Pace = time.Millisecond
+	cl := first.Client(append(LoadOptions(), kgo.Dialer(dial))...)
+	loading, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); l.Run(loading, cl) }()
+	c.await(ctx, "a load", func() error {
+		if acked, _ := l.Acked(); acked < 500 {
+			return fmt.Errorf("%d acknowledged", acked)
+		}
+		return nil
+	})
+	stop()
+	<-done
+	began := time.Now()
+	code := first.Stop()
+	gone.Store(true)
+	if took := time.Since(began); code != 0 || took > 9*time.Second {
+		t.Errorf("exit code %d after %s\n%s", code, took, first.Log())
+	}
+	if err := cl.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	second.ReadAll(l.record, reader, "drained", 1)
+	r := check.Check(l.record.History())
+	if _, failed := l.Acked(); len(r.Errors()) > 0 || failed > 0 || r.Acked == 0 {
+		t.Errorf("%s; %d failed", r, failed)
+	}
+}
+
+func TestAGatewayWithABadFileEndsWith78AndOneLine(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for want, lines := range map[string][]string{
+		"gateway.properties:2: gateway.upstrem=a:1: unknown key; a gateway's are": {"gateway.upstrem=a:1"},
+		"gateway.upstream: no broker is named; write":                             {"listeners=PLAINTEXT://127.0.0.1:0", "gateway.port.base=0"},
+		"address already in use; stop what uses the port":                         {"listeners=PLAINTEXT://" + busy.Addr().String(), "gateway.port.base=0", "gateway.upstream=a:1"},
+		"ssl.keystore.location=/nowhere.pem: stat /nowhere.pem": {"listeners=SSL://127.0.0.1:0", "gateway.host.pattern=b{node}.x", "gateway.upstream=a:1",
+			"ssl.keystore.location=/nowhere.pem"},
+	} {
+		g := NewGateway(t, lines...)
+		if err := g.start(filepath.Join(g.work, "ports.json")); err != nil {
+			t.Fatal(err)
+		}
+		code := g.Wait(20 * time.Second)
+		var said []string
+		for line := range strings.Lines(string(g.WholeLog())) {
+			if strings.HasPrefix(line, "cordwood: ") {
+				said = append(said, line)
+			}
+		}
+		if code != 78 || len(said) != 1 || !strings.Contains(said[0], want) {
+			t.Errorf("%v: exit code %d\n%s", lines, code, g.Log())
+		}
+	}
+}
+
+// What comes from a bad client ends its connection and costs nobody else anything.
+func TestBadInputsEndTheirConnectionAtAGateway(t *testing.T) {
+	c := NewCluster(t, 3)
+	c.Start()
+	g := plainGateway(t, c)
+	g.Start()
+	honest := kadm.NewClient(g.Client())
+	before := g.Held()
+	for range 200 {
+		for _, bytes := range []string{
+			"\x00\x00\x00\x00", "\xff\xff\xff\xff", "\x7f\xff\xff\xff", "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x00\xa5", "\x00\x00\x00\x07\x00\x03\x00",
+			"\x00\x00\x00\x0a\x27\x0f\x00\x00\x00\x00\x00\x01\xff\xff", "\x00\x00\x00\x0a\x00\x38\x00\x03\x00\x00\x00\x01\xff\xff",
+			"\x06\x40\x00\x00\x00\x13\x00\x07", // 100 MiB of CreateTopics
+			"\x00\x00\x00\x10\x00\x03\x00\x09\x00\x00\x00\x01\x00\x00\xff\xff\xff\xff\x0f\x00",
+			"\x00\x00\x00\x0c\x00\x01\x00\x0b\x00\x00\x00\x01\xff\xff\x00\x00", // half a Fetch
+		} {
+			nc, err := net.Dial("tcp", g.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := nc.Write([]byte(bytes)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%x does not end its connection", bytes)
+			}
+			_ = nc.Close()
+		}
+	}
+	if _, err := honest.ListTopics(Context(t, 10*time.Second)); err != nil {
+		t.Error(err)
+	}
+	g.AwaitMetric(`cordwood_gateway_connections_closed_total{reason="panic"} 0`)
+	after := g.Held()
+	if after.Files > before.Files+20 || after.RSS > before.RSS+32<<20 {
+		t.Errorf("files %d -> %d, memory %d -> %d", before.Files, after.Files, before.RSS, after.RSS)
+	}
+}
+
+// Ten thousand clients that have spoken once and wait cost at most 300 MB.
+func TestAGatewayHoldsTenThousandIdleConnections(t *testing.T) {
+	const clients, most = 10_000, 300 << 20
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*clients+1000 {
+		t.Skipf("a process may open %d files only", files.Cur)
+	}
+	c := NewCluster(t, 3)
+	c.Start()
+	g := plainGateway(t, c)
+	g.Start()
+	versions := []byte("\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x01\xff\xff")
+	conns := make([]net.Conn, 0, clients)
+	for range clients {
+		nc, err := net.Dial("tcp", g.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := nc.Write(versions); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, nc)
+	}
+	answer := make([]byte, 8)
+	for _, nc := range conns {
+		_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.ReadFull(nc, answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.AwaitMetric(fmt.Sprintf("cordwood_gateway_upstream_connections %d", clients))
+	peak := g.Held().RSS
+	t.Logf("%d MB with %d connections", peak>>20, clients)
+	if peak > most {
+		t.Errorf("%d MB", peak>>20)
 	}
 }
