@@ -89,20 +89,16 @@ func TestClientsReachEveryBrokerThroughAGateway(t *testing.T) {
 	}
 	stop()
 	<-done
-	t.Log("A", time.Now())
 	if err := cl.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Log("B", time.Now())
 	g.ReadAll(l.record, reader, "routed", 1)
 	r := check.Check(l.record.History())
 	t.Log(r)
 	if _, failed := l.Acked(); len(r.Errors()) > 0 || failed > 0 || r.Acked == 0 {
 		t.Errorf("%s; %d failed", r, failed)
 	}
-	t.Log("C", time.Now())
 	consumeInGroup(ctx, t, g, seen, int(r.Acked))
-	t.Log("D", time.Now())
 	seen.none(t, c)
 	for _, line := range strings.Split(string(g.WholeLog()), "\n") {
 		if strings.Contains(line, "panic") {
@@ -125,9 +121,7 @@ func consumeInGroup(ctx context.Context, t *testing.T, g *Gateway, seen *paths, 
 	if err := cl.CommitUncommittedOffsets(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Log("C1", time.Now())
 	cl.Close()
-	t.Log("C2", time.Now())
 	committed, err := kadm.NewClient(g.Client()).FetchOffsets(ctx, "readers")
 	if o, ok := committed.Lookup("routed", 0); err != nil || !ok || int(o.At) < records {
 		t.Errorf("committed %v, %v", o, err)
