@@ -17,6 +17,12 @@
 // nulls anywhere, follows tag counts of four billion and ignores trailing bytes.
 // Guard walks the body first and lets through only what it has seen to its end.
 //
+// For a relay between clients and brokers there is a second table (relay.go: what it passes), and Rename (rename.go,
+// renamed.go), which finds by the answers' schemas where brokers are named:
+//
+//	broker's answer -> Feed -> fields, one after another -> the same bytes, hosts and ports as Naming says
+//	                     '---- records, and what follows Metadata's brokers: passed unseen ----'
+//
 // Invariants, each with a test:
 //
 //	P1 A row in the api table is a promise: its handler is whole. ApiVersions and
@@ -33,6 +39,8 @@
 //	   it. A message of Decode is its own.
 //	P7 A refusal is a *CloseError: no answer, the connection closes (trap 2). It
 //	   holds none of the client's bytes.
+//	P8 Rename changes the hosts and ports of brokers, and drops those of controllers; every other byte of an answer is
+//	   taken over as it is. Every answer a relay passes that names a broker is renamed.
 //
 // Goroutines and locks: none; the package is pure. Values belong to one
 // goroutine at a time, the tables are never written after start.

@@ -31,12 +31,16 @@ func (h *Header) Unsupported() bool { return h.Version > h.API.Max }
 // Only ApiVersions passes with a version above ours. Whether the key belongs on
 // this listener and this connection's state is the caller's question.
 func ParseHeader(frame []byte, h *Header) (body []byte, err error) {
+	return parseHeader(frame, h, Lookup)
+}
+
+func parseHeader(frame []byte, h *Header, lookup func(int16) *API) (body []byte, err error) {
 	c := cursor{b: frame}
 	*h = Header{Key: c.int16(), Version: c.int16(), CorrelationID: c.int32()}
 	if c.bad {
 		return nil, c.close(h.Key, h.Version)
 	}
-	h.API = Lookup(h.Key)
+	h.API = lookup(h.Key)
 	switch {
 	case h.API == nil:
 		return nil, refuse(ReasonKey, h.Key, h.Version)

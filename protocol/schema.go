@@ -14,6 +14,7 @@ import (
 //	           [int32], [string], ...   array of a plain type
 //	           [ fields ]               array of structs; suffixes follow the closing bracket
 //	           { fields }               one struct
+//	           rest                     of a response: nobody looks at what follows
 //	/2+ /0-7   the versions that have the field; all without it
 //	? ?2+      the versions in which it may be null; a lone ? means all
 //	#1         a tagged field; it stands in the tag section, not in the body
@@ -29,6 +30,7 @@ const (
 	kindBytes
 	kindArray
 	kindStruct
+	kindRest // of a response: whatever follows
 )
 
 // field is one field, and with elem one struct.
@@ -41,6 +43,7 @@ type field struct {
 	wire     int     // kindPlain and arrays of such: bytes of one on the wire, 0 for a string
 	memory   int64   // array, nullable struct: Go memory of one element
 	elem     []field // kindStruct, arrays of structs
+	role     role    // of a response's field
 }
 
 // message is the schema of one key's request.
@@ -63,14 +66,18 @@ var plain = map[string]struct{ wire, size, align int64 }{
 // one is a panic that every test meets.
 func compile(key Key, text string) *message {
 	m := &message{key: key, flexible: Lookup(int16(key)).Flexible >= 0}
-	p := parser{tokens: strings.Fields(text), flexible: m.flexible}
-	var size int64
-	m.fields, size = p.fields(2) // kmsg's request begins with Version int16
-	if len(p.tokens) > 0 {
-		panic("protocol: schema of " + Lookup(int16(key)).Name + " goes on at " + p.tokens[0])
-	}
-	m.memory = size
+	m.fields, m.memory = parse(Lookup(int16(key)).Name, m.flexible, text)
 	return m
+}
+
+// parse reads the fields of a whole message and says how large kmsg's struct is.
+func parse(name string, flexible bool, text string) ([]field, int64) {
+	p := parser{tokens: strings.Fields(text), flexible: flexible}
+	fields, size := p.fields(2) // kmsg's messages begin with Version int16
+	if len(p.tokens) > 0 {
+		panic("protocol: schema of " + name + " goes on at " + p.tokens[0])
+	}
+	return fields, size
 }
 
 type parser struct {
@@ -118,6 +125,8 @@ func (p *parser) field() (f field, size, align int64) {
 		f.kind, size, align, f.memory = kindStruct, f.memory, 8, 0
 	case typ == "{":
 		f.kind, size, align = kindStruct, 8, 8
+	case typ == "rest":
+		f.kind, align = kindRest, 1
 	case typ == "bytes":
 		f.kind, size, align = kindBytes, 24, 8
 	case typ == "string":

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type Conn struct {
 	id      uint64
 	peer    netip.Addr
 	remote  net.Addr
+	server  string // the name the client asked for in TLS
 	session Session
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -67,6 +69,7 @@ type Conn struct {
 	socket     receiver
 	in         input
 	frames     [][]byte  // the present burst
+	used       int       // its bytes in the read buffer
 	answered   int       // answers handed over in it
 	now        time.Time // when its bytes came
 	frameStart time.Time // when we began to wait for the rest of a frame; zero: we do not
@@ -82,11 +85,14 @@ const napBytes = 128
 
 func newConn(l *Listener, nc net.Conn, id uint64, peer netip.Addr) *Conn {
 	c := &Conn{l: l, nc: nc, id: id, peer: peer, remote: nc.RemoteAddr(), gone: make(chan struct{})}
+	if l.cfg.TLS != nil {
+		c.nc = tls.Server(nc, l.cfg.TLS)
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.q.init()
 	c.wake = func() { signal(c.q.wake) }
-	c.socket.init(nc)
-	c.out.init(nc, l.cfg.WriteTimeout, &l.counts)
+	c.socket.init(c.nc)
+	c.out.init(c.nc, l.cfg.WriteTimeout, &l.counts)
 	c.in.mem, c.in.gauge = l.cfg.Memory, &l.counts.buffers
 	return c
 }
@@ -100,6 +106,9 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // LocalAddr is the address the client reached.
 func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
 
+// ServerName is the name the client asked for in its TLS handshake; empty if it named none.
+func (c *Conn) ServerName() string { return c.server }
+
 // Listener is where the connection was accepted.
 func (c *Conn) Listener() *Listener { return c.l }
 
@@ -110,6 +119,9 @@ func (c *Conn) Context() context.Context { return c.ctx }
 // Now is when the bytes of the present burst arrived. From Burst only.
 func (c *Conn) Now() time.Time { return c.now }
 
+// Raw is the present burst as it came: its frames, each behind its length prefix. From Burst only, and valid as long as the frames.
+func (c *Conn) Raw() []byte { return c.in.buf.b[c.in.r : c.in.r+c.used] }
+
 // TakeOver hands the connection to fn, without deadlines, once everything before it is answered. fn owns it until it
 // returns; then it is closed. It must end when the connection is closed under it. From Burst only, for the last frame of
 // the burst: the peer waits for the answer before it sends anything else.
@@ -117,8 +129,9 @@ func (c *Conn) TakeOver(fn func(net.Conn)) { c.takeOver = fn }
 
 // run is the reader goroutine: the connection's whole life.
 func (c *Conn) run() {
-	c.session = c.open()
-	if c.session != nil {
+	if why, err := c.shake(); err != nil {
+		c.close(why, err)
+	} else if c.session = c.open(); c.session != nil {
 		c.end(c.serve())
 		c.finish()
 	} else {
@@ -224,7 +237,7 @@ func (c *Conn) close(why reason, err error) {
 		c.why, c.cause = why, err
 		c.closing.Store(true)
 		c.cancel()
-		_ = c.nc.Close() // nothing is left to lose
+		c.hangUp(why)
 		c.q.close()
 	})
 }

@@ -41,6 +41,9 @@
 // drains: what is queued gets DrainTimeout to be answered. A read or write error, a timeout or a panic: at once. Then the
 // context ends, the socket is closed, what is left in the queue is dropped (Done), the session is closed.
 //
+// With TLS (tls.go) the reader does the handshake before the session is opened, in 10 s; bytes then go through net.Conn, not
+// by raw calls of the socket.
+//
 // Cost of an idle connection: below ten kilobytes, stacks included. The read buffer is given back after ten
 // quiet seconds and the write buffer after each write.
 //
@@ -48,5 +51,5 @@
 // Locks: Listener.mu (the connections and their addresses), queue.mu (the ring), reporter.mu (log lines). None is held
 // while another is taken, nor while anything is waited for.
 //
-// Not here: what a frame means (package protocol, and the sessions in package broker), TLS and SASL.
+// Not here: what a frame means (package protocol, and the sessions in package broker and gateway), SASL.
 package listener

@@ -34,7 +34,7 @@ func (e *lengthError) Error() string {
 // cut appends all complete frames at the start of b to dst, at most maxBurst. used is the number of bytes they take;
 // need is the size, with prefix, of the frame behind them, as far as it is known. After an error the frames before the
 // bad one are valid.
-func cut(dst [][]byte, b []byte, maxFrame int) (frames [][]byte, used, need int, err error) {
+func cut(dst [][]byte, b []byte, maxFrame int, lookup func(int16) *protocol.API) (frames [][]byte, used, need int, err error) {
 	need = prefixLen
 	for len(b)-used >= prefixLen && len(dst) < maxBurst {
 		n := int(int32(binary.BigEndian.Uint32(b[used:])))
@@ -44,7 +44,7 @@ func cut(dst [][]byte, b []byte, maxFrame int) (frames [][]byte, used, need int,
 		end := used + prefixLen + n
 		if end > len(b) {
 			if n > smallFrame {
-				err = checkKey(b[used+prefixLen:], n)
+				err = checkKey(b[used+prefixLen:], n, lookup)
 			}
 			return dst, used, prefixLen + n, err
 		}
@@ -55,12 +55,12 @@ func cut(dst [][]byte, b []byte, maxFrame int) (frames [][]byte, used, need int,
 }
 
 // checkKey refuses a large frame by its first bytes: only few keys may have one, and nothing is kept for the others.
-func checkKey(frame []byte, n int) error {
+func checkKey(frame []byte, n int, lookup func(int16) *protocol.API) error {
 	if len(frame) < 4 {
 		return nil
 	}
 	key, version := int16(binary.BigEndian.Uint16(frame)), int16(binary.BigEndian.Uint16(frame[2:]))
-	api := protocol.Lookup(key)
+	api := lookup(key)
 	if api == nil {
 		return &protocol.CloseError{Reason: protocol.ReasonKey, Key: key, Version: version}
 	}

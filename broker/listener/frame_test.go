@@ -15,7 +15,7 @@ import (
 func TestCutTakesAllCompleteFrames(t *testing.T) {
 	b := append(op(1, 'e'), op(2, 'e')...)
 	b = append(b, op(3, 'e')[:9]...)
-	frames, used, need, err := cut(nil, b, 100)
+	frames, used, need, err := cut(nil, b, 100, protocol.Lookup)
 	if err != nil || len(frames) != 2 || used != 26 || need != 13 {
 		t.Fatalf("%d frames, used %d, need %d, %v", len(frames), used, need, err)
 	}
@@ -28,14 +28,14 @@ func TestCutTakesAllCompleteFrames(t *testing.T) {
 
 func TestCutTakesOneBurstAtATime(t *testing.T) {
 	b := bytes.Repeat(op(1, 'e'), maxBurst+5)
-	frames, used, _, err := cut(nil, b, 100)
+	frames, used, _, err := cut(nil, b, 100, protocol.Lookup)
 	if err != nil || len(frames) != maxBurst || used != maxBurst*13 {
 		t.Fatalf("%d frames, used %d, %v", len(frames), used, err)
 	}
 }
 
 func TestCutKeepsTheFramesBeforeABadOne(t *testing.T) {
-	frames, used, _, err := cut(nil, append(op(1, 'e'), length(1<<31-1)...), 100)
+	frames, used, _, err := cut(nil, append(op(1, 'e'), length(1<<31-1)...), 100, protocol.Lookup)
 	var bad *lengthError
 	if !errors.As(err, &bad) || len(frames) != 1 || used != 13 {
 		t.Fatalf("%d frames, used %d, %v", len(frames), used, err)
@@ -73,7 +73,7 @@ func FuzzCut(f *testing.F) {
 			for {
 				var frames [][]byte
 				var used int
-				frames, used, need, bad = cut(nil, in.bytes(), limit)
+				frames, used, need, bad = cut(nil, in.bytes(), limit, protocol.Lookup)
 				for _, f := range frames {
 					got = append(got, bytes.Clone(f))
 				}

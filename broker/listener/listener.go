@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -34,7 +35,11 @@ type Config struct {
 	Addr    string
 	Listen  func(network, addr string) (net.Listener, error) // nil: net.Listen
 	Handler Handler
-	Log     *zap.Logger // nil: none
+	Log     *zap.Logger                   // nil: none
+	TLS     *tls.Config                   // nil: plaintext
+	Lookup  func(key int16) *protocol.API // the keys served, for their largest frames; nil: protocol.Lookup
+
+	HandshakeTimeout time.Duration // of TLS; 0: 10 s
 
 	MaxFrame     int           // largest frame without its length prefix; 0: 100 MiB
 	IdleTimeout  time.Duration // no byte and no answer due; 0: 10 min, negative: never
@@ -58,6 +63,10 @@ func (c *Config) fill() {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
+	if c.Lookup == nil {
+		c.Lookup = protocol.Lookup
+	}
+	setDefault(&c.HandshakeTimeout, 10*time.Second)
 	if c.MaxFrame <= 0 {
 		c.MaxFrame = 100 << 20
 	}

@@ -91,6 +91,33 @@ func (o *Out) Send(s Sender) error {
 	return nil
 }
 
+// Relay sends n bytes that come on another connection, after those collected so far, from socket to socket as far as the kernel
+// can. errors.ErrUnsupported: it cannot between these two, and nothing was taken.
+func (o *Out) Relay(from net.Conn, n int64) error {
+	to, plain := o.nc.(*net.TCPConn)
+	source, tcp := from.(*net.TCPConn)
+	if !plain || !tcp {
+		return errors.ErrUnsupported
+	}
+	if err := o.flushMore(); err != nil {
+		return err
+	}
+	for n > 0 {
+		o.arm()
+		part := io.LimitedReader{R: source, N: min(n, sendChunk)}
+		moved, err := to.ReadFrom(&part)
+		o.counts.bytesOut.Add(moved)
+		n -= moved
+		switch {
+		case err != nil:
+			return o.fail(err)
+		case part.N > 0:
+			return o.fail(io.ErrUnexpectedEOF)
+		}
+	}
+	return nil
+}
+
 // copyFrom collects s[off:n], writing as it goes.
 func (o *Out) copyFrom(s Sender, off, n int64) error {
 	for off < n {

@@ -22,7 +22,7 @@ const (
 // read serves frames until the connection has to end and says why.
 func (c *Conn) read() (reason, error) {
 	for {
-		frames, used, need, bad := cut(c.frames[:0], c.in.bytes(), c.l.cfg.MaxFrame)
+		frames, used, need, bad := cut(c.frames[:0], c.in.bytes(), c.l.cfg.MaxFrame, c.l.cfg.Lookup)
 		c.frames = frames
 		if len(frames) > 0 {
 			if why, err := c.burst(used); err != nil {
@@ -62,7 +62,7 @@ func badReason(err error) reason {
 // first that are ready (L9): the thread that saw its bytes is the one that watched the network, and the runtime puts another
 // in its place only when somebody yields, or after 10 ms; until then nobody would see what other connections send.
 func (c *Conn) burst(used int) (reason, error) {
-	c.answered = 0
+	c.answered, c.used = 0, used
 	if used >= yieldAt || len(c.frames) >= yieldAfter {
 		runtime.Gosched()
 	}

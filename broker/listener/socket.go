@@ -48,6 +48,11 @@ func (r *receiver) Read(p []byte) (int, error) {
 	r.p, r.n, r.err = p, 0, nil
 	err := r.raw.Read(r.step)
 	r.p = nil
+	return r.result(err)
+}
+
+// result is what a read that ended with err has brought.
+func (r *receiver) result(err error) (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
@@ -131,3 +136,55 @@ func (s *sender) send(fd uintptr) bool {
 	}
 	return true
 }
+
+// Socket reads and writes a connection as the listener does its own, for a relay's other side. One goroutine may read while
+// another writes.
+type Socket struct {
+	in   receiver
+	out  sender
+	lent func(fd uintptr) bool
+	room Room
+}
+
+// Room is where bytes are read to. It is asked for when there may be some, and gets none while there are not, so that a
+// connection that waits needs no memory.
+type Room interface {
+	Take() []byte // not empty
+	Give()        // nothing was read into what was taken
+}
+
+// NewSocket returns the socket of a connection.
+func NewSocket(nc net.Conn) *Socket {
+	s := new(Socket)
+	s.in.init(nc)
+	s.out.init(nc)
+	s.lent = s.receiveLent
+	return s
+}
+
+// Read reads like net.Conn.
+func (s *Socket) Read(p []byte) (int, error) { return s.in.Read(p) }
+
+// ReadRoom reads once into r's room, when bytes are there.
+func (s *Socket) ReadRoom(r Room) (int, error) {
+	if s.in.raw == nil {
+		return s.in.nc.Read(r.Take())
+	}
+	s.in.n, s.in.err, s.room = 0, nil, r
+	err := s.in.raw.Read(s.lent)
+	s.room = nil
+	return s.in.result(err)
+}
+
+// receiveLent is the callback of RawConn.Read.
+func (s *Socket) receiveLent(fd uintptr) bool {
+	s.in.p = s.room.Take()
+	done := s.in.receive(fd)
+	if s.in.p = nil; !done {
+		s.room.Give()
+	}
+	return done
+}
+
+// Write writes like net.Conn. more: bytes that belong to the same segments follow at once.
+func (s *Socket) Write(p []byte, more bool) (int, error) { return s.out.Write(p, more) }

@@ -13,6 +13,7 @@ const (
 	reasonEOF            reason = iota // the client closed its half
 	reasonIdle                         // no byte for IdleTimeout
 	reasonFrameTimeout                 // a frame did not arrive in time (bad inputs 6, 131)
+	reasonHandshake                    // TLS: not in time, or not TLS, or no agreement (bad inputs 12, 98-100)
 	reasonLength                       // length prefix out of bounds (bad inputs 1-5, 7, 10-13)
 	reasonMemory                       // no memory for a large frame in time
 	reasonRefused                      // the session refused the request
@@ -31,7 +32,7 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	"eof", "idle", "frame_timeout", "bad_length", "memory", "refused", "read_error", "client_gone", "write_error", "write_timeout",
+	"eof", "idle", "frame_timeout", "tls_handshake", "bad_length", "memory", "refused", "read_error", "client_gone", "write_error", "write_timeout",
 	"panic", "shutdown", "taken_over", "max_connections", "max_per_ip", "rate", "accept_error",
 }
 

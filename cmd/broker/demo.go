@@ -45,7 +45,7 @@ func runDemo(t *terminal, rate int) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ctx, release := untilSignal(zap.NewNop(), nil, func() []zap.Field { return nil })
+	ctx, release := untilSignal(zap.NewNop(), nil, func() []zap.Field { return nil }, func() {})
 	defer release()
 	c, err := newDemoCluster(dir)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Command broker is the cordwood binary: the broker, and the tools to talk to one.
 //
 //	cordwood dev | serve          -> process.go: settings -> broker.Config -> broker.Open -> Run until a signal
+//	         gateway              -> gateway.go: settings -> gateway.Config -> gateway.Open -> Run; SIGHUP reads the file again
 //	         demo                 -> demo_*.go: three brokers on a network with switches, a load and a ledger of it
 //	         topic | group        -> client.go:  kadm requests to --brokers
 //	         cluster              -> cluster_read.go: a view of the cluster -> rules -> what to show, or to ask for

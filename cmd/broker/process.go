@@ -19,8 +19,8 @@ const oneSignal = 200 * time.Millisecond
 
 // untilSignal is a context that ends with SIGTERM or SIGINT, or with an error on failed. The stop that follows is
 // orderly; a later SIGINT ends the process where it stands, which loses nothing that was acknowledged. SIGHUP, which
-// a terminal sends when it goes, does nothing. SIGUSR1 logs what state knows.
-func untilSignal(log *zap.Logger, failed chan error, state func() []zap.Field) (ctx context.Context, release func()) {
+// a terminal sends when it goes, calls reload. SIGUSR1 logs what state knows. Both are called one at a time.
+func untilSignal(log *zap.Logger, failed chan error, state func() []zap.Field, reload func()) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
@@ -33,7 +33,7 @@ func untilSignal(log *zap.Logger, failed chan error, state func() []zap.Field) (
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
-					log.Info("SIGHUP: nothing to reload")
+					reload()
 				case s == syscall.SIGUSR1:
 					log.Info("state", state()...)
 				case asked.IsZero():

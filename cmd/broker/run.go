@@ -79,7 +79,7 @@ func rootCommand(t *terminal) *cobra.Command {
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
-	root.AddCommand(devCommand(t), demoCommand(t), serveCommand(t), topicCommand(t), produceCommand(t), consumeCommand(t), groupCommand(t), clusterCommand(t),
+	root.AddCommand(devCommand(t), demoCommand(t), serveCommand(t), gatewayCommand(t), topicCommand(t), produceCommand(t), consumeCommand(t), groupCommand(t), clusterCommand(t),
 		logCommand(t), configCommand(t), versionCommand(t))
 	return root
 }

@@ -114,7 +114,8 @@ func (f *serverFlags) serve(t *terminal, cfg broker.Config, ready func(broker.Ad
 		}
 	}
 	var opened atomic.Pointer[broker.Broker]
-	ctx, release := untilSignal(log, failed, func() []zap.Field { return stateOf(opened.Load()) })
+	ctx, release := untilSignal(log, failed, func() []zap.Field { return stateOf(opened.Load()) },
+		func() { log.Info("SIGHUP: nothing to reload") })
 	defer release()
 	b, err := broker.Open(cfg)
 	if err != nil {
@@ -148,7 +149,7 @@ func stateOf(b *broker.Broker) []zap.Field {
 }
 
 // writePortFile makes the file appear whole, for somebody is waiting for it.
-func writePortFile(path string, a broker.Addrs) error {
+func writePortFile(path string, a any) error {
 	text, err := json.Marshal(a)
 	if err != nil {
 		return err

@@ -169,7 +169,7 @@ func TestANameChangesWithinFiftyMillisecondsOfTheMetadata(t *testing.T) {
 			}
 			named <- time.Time{}
 		}()
-		c.Lead(ctx, adm, "moved", to)
+		c.Lead(ctx, adm, "moved", 0, to)
 		known, found := <-seen, <-named
 		if known.IsZero() || found.IsZero() {
 			t.Fatalf("round %d: node %d seen in the metadata: %v, by name: %v", round, to, !known.IsZero(), !found.IsZero())
