@@ -3,6 +3,7 @@
 package process
 
 import (
+	"bytes"
 	"flag"
 	"os/exec"
 	"path/filepath"
@@ -135,7 +136,7 @@ func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
 		for _, p := range []*exec.Cmd{good, bad} {
 			mustDo(t, p.Process.Signal(syscall.SIGCONT))
 			if err := p.Wait(); err != nil {
-				t.Errorf("section %c: %v", section, err)
+				t.Errorf("section %c: %v: %s", section, err, p.Stderr)
 			}
 		}
 		slices.Sort(alone)
@@ -152,8 +153,9 @@ func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
 // player plays a section for half a minute and is stopped until while lets it go on.
 func player(t *testing.T, n *Node, play string, section rune) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("chrt", "--idle", "0", play, "-addr", n.Addr, "-max-frame", "8388608", "-max-fetch", "1048576",
+	cmd := exec.Command("chrt", "--idle", "0", play, "-addr", n.Addr, "-internal", n.Internal, "-max-frame", "8388608", "-max-fetch", "1048576",
 		"-workers", "1", "-sections", string(section), "-for", "40s")
+	cmd.Stderr = new(bytes.Buffer)
 	mustDo(t, cmd.Start())
 	time.Sleep(time.Second) // its topics are prepared
 	mustDo(t, cmd.Process.Signal(syscall.SIGSTOP))
