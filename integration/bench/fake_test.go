@@ -20,22 +20,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestMain lets the test binary be the processes that the bench starts: the one that measures the machine, and a broker.
+// commands are the processes that the bench starts, as the test binary can be them: the one that measures the machine, a
+// broker, and a gateway.
+var commands = map[string]func(args []string) error{limitCommand: limitMain, "serve": serveFake, "gateway": serveGateway}
+
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case limitCommand:
-			if err := limitMain(os.Args[2:]); err != nil {
-				os.Exit(1)
-			}
-			return
-		case "serve":
-			if err := serveFake(os.Args[2:]); err != nil {
-				fmt.Println(err)
-				os.Exit(1)
-			}
-			return
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		if err := commands[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
 		}
+		return
 	}
 	os.Exit(m.Run())
 }

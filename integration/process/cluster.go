@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"strings"
@@ -69,19 +70,24 @@ func newCluster(t testing.TB, controllers, brokers []string, args ...string) *Cl
 }
 
 // freeAddrs finds loopback addresses nobody listens on. They are given back before they are used: whoever takes one
-// meanwhile makes the test fail at its start.
+// meanwhile makes the test fail at its start. They lie below the ports that the kernel gives to outgoing connections, which
+// would take one now and then, most of all while its node is down and others try to reach it.
 func freeAddrs(t testing.TB, n int) []string {
 	t.Helper()
+	const first, ports, tries = 20_000, 10_000, 1000
 	var out []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range tries {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(ports)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer l.Close()
-		out = append(out, l.Addr().String())
+		if out = append(out, l.Addr().String()); len(out) == n {
+			return out
+		}
 	}
-	return out
+	t.Fatalf("%d of %d free ports in %d tries", len(out), n, tries)
+	return nil
 }
 
 // Start starts every node and waits until all serve: none of them can before most of them are there.
