@@ -70,7 +70,8 @@
 // One fetcher has one session with its leader, over all its partitions, and decides itself what is new in it: a position is
 // sent when it differs from what the session has, so a round costs what changed. The Link keeps only the session's id and
 // epoch. Any error makes the next request a full one. A partition that cannot follow leaves the session for a pause that
-// grows; a new partition ends a fetch that is parked at the leader, after a few milliseconds that gather more of them.
+// grows; a new partition ends a fetch that is parked at the leader, after a few milliseconds that gather more of them. One
+// that leaves ends a fetch that is a second overdue: its disk at the leader may be why nothing is answered.
 //
 // # Goroutines
 //

@@ -133,8 +133,11 @@ func (f *fetcher) fetch(ctx context.Context, r *FetchRequest) (answer *FetchResp
 	defer cancel()
 	f.mu.Lock()
 	f.cancel = cancel
-	if f.urgent {
+	switch {
+	case f.urgent:
 		f.hasten(hurry)
+	case len(f.changes) > 0: // they were told of after this request was made
+		f.hasten(f.set.cfg.FetchWait + overdue)
 	}
 	f.mu.Unlock()
 	answer, err = f.set.cfg.Link.Fetch(ctx, f.lane.leader, r)
