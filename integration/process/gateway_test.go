@@ -55,6 +55,7 @@ func (p *paths) none(t *testing.T, c *Cluster) {
 // Produce, a group and admin requests go through the gateway alone, while leaders are killed behind it: no acknowledged record
 // is lost, doubled or out of order.
 func TestClientsReachEveryBrokerThroughAGateway(t *testing.T) {
+	t.Parallel()
 	c := NewCluster(t, 3)
 	c.Start()
 	g := plainGateway(t, c)
@@ -129,6 +130,7 @@ func consumeInGroup(ctx context.Context, t *testing.T, g *Gateway, seen *paths, 
 }
 
 func TestKcatGoesThroughAGateway(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("kcat"); err != nil {
 		t.Skip("kcat is not installed")
 	}
@@ -163,6 +165,7 @@ func TestKcatGoesThroughAGateway(t *testing.T) {
 
 // A stop lets requests under way be answered and nobody new in; the exit code is 0.
 func TestAGatewayStopsCleanlyUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := NewCluster(t, 3)
 	c.Start()
 	first, second := plainGateway(t, c), plainGateway(t, c)
@@ -210,6 +213,7 @@ func TestAGatewayStopsCleanlyUnderLoad(t *testing.T) {
 }
 
 func TestAGatewayWithABadFileEndsWith78AndOneLine(t *testing.T) {
+	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -241,6 +245,7 @@ func TestAGatewayWithABadFileEndsWith78AndOneLine(t *testing.T) {
 
 // What comes from a bad client ends its connection and costs nobody else anything.
 func TestBadInputsEndTheirConnectionAtAGateway(t *testing.T) {
+	t.Parallel()
 	c := NewCluster(t, 3)
 	c.Start()
 	g := plainGateway(t, c)
@@ -279,18 +284,21 @@ func TestBadInputsEndTheirConnectionAtAGateway(t *testing.T) {
 	}
 }
 
-// Ten thousand clients that have spoken once and wait cost at most 300 MB.
+// Clients that have spoken once and wait cost at most 30 KB each, the process itself included: ten thousand of them 300 MB. Where
+// a process may not open two files for each of so many, there are fewer.
 func TestAGatewayHoldsTenThousandIdleConnections(t *testing.T) {
-	const clients, most = 10_000, 300 << 20
+	t.Parallel() // it waits 20 s, so all tests of gateways run beside it
+	const most, each = 10_000, 300_000_000 / 10_000
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		t.Fatal(err)
 	}
-	if want := uint64(2*clients + 1000); files.Cur < want { // for the gateway: one to the client, one to the broker
-		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: want, Max: max(want, files.Max)}); err != nil {
-			t.Skipf("a process may open %d files only: %v", files.Cur, err)
-		}
-		defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files) }()
+	clients := most
+	if room := (int64(files.Max) - 500) / 2; files.Max < 2*most+500 { // the rest is for the gateway's other files
+		clients = int(room)
+	}
+	if clients < most/5 { // what the process costs without any would count too much
+		t.Skipf("a process may open %d files only", files.Max)
 	}
 	c := NewCluster(t, 3)
 	c.Start()
@@ -317,9 +325,16 @@ func TestAGatewayHoldsTenThousandIdleConnections(t *testing.T) {
 		}
 	}
 	g.AwaitMetric(fmt.Sprintf("cordwood_gateway_upstream_connections %d", clients))
-	peak := g.Held().RSS
-	t.Logf("%d MB with %d connections", peak>>20, clients)
-	if peak > most {
-		t.Errorf("%d MB", peak>>20)
+	began := time.Now() // a buffer goes after 10 s of silence, and its memory back to the system at one of the looks every 20 s
+	for {
+		rss := int(g.Held().RSS)
+		if rss <= clients*each {
+			t.Logf("%d MB with %d connections that wait for %s", rss/1e6, clients, time.Since(began).Round(time.Second))
+			return
+		}
+		if time.Since(began) > 70*time.Second {
+			t.Fatalf("%d bytes for each of %d connections", rss/clients, clients)
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }

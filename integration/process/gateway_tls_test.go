@@ -108,6 +108,7 @@ func (n *names) dial(ctx context.Context, network, addr string) (net.Conn, error
 // One TLS port is enough for a cluster: the name in the handshake leads to the broker. Certificates and the file are read again
 // while clients go on.
 func TestOneTLSPortLeadsToEveryBrokerByItsName(t *testing.T) {
+	t.Parallel()
 	c := NewCluster(t, 3)
 	c.Start()
 	ca, store := newAuthority(t), filepath.Join(t.TempDir(), "gateway.pem")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,12 +37,27 @@ type Node struct {
 	DNS       string // of the name server, where there is one
 }
 
+// built is the beginning of a binary's name; behind it is the id of the test process that built it.
+const built = "cordwood-process-"
+
+// removeBuilt removes the binaries of test processes that have ended.
+func removeBuilt() {
+	files, _ := filepath.Glob(filepath.Join(os.TempDir(), built+"*")) // the pattern is not malformed
+	for _, f := range files {
+		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(f), built))
+		if err == nil && pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.Remove(f) // another test process may be faster
+		}
+	}
+}
+
 var build = sync.OnceValues(func() (string, error) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(os.TempDir(), fmt.Sprintf("cordwood-process-%d", os.Getpid()))
+	bin := filepath.Join(os.TempDir(), built+strconv.Itoa(os.Getpid()))
+	removeBuilt()
 	cmd := exec.Command("go", "build", "-o", bin, "./cmd/broker")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -56,9 +72,13 @@ func Binary(t testing.TB) string {
 	if bin := os.Getenv("CORDWOOD"); bin != "" {
 		return bin
 	}
+	began := time.Now()
 	bin, err := build()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if took := time.Since(began); took > time.Second { // or the first test seems to be a slow one
+		t.Logf("the binary took %s to build", took.Round(time.Millisecond))
 	}
 	return bin
 }
