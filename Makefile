@@ -14,7 +14,8 @@ SUITES_AT ?= ../shared/acceptance/suites
 # rooms with goroutines and locks
 CONCURRENT = ./partition/... ./broker/... ./coordinator/... ./controller/...
 # metrics and health need no HTTP/2; what kmsg generates is a twentieth of the binary when nothing of it is inlined, else a tenth;
-# what miekg/dns generates for types of records nobody asks for is a seventh smaller so; the last three are on no request's way
+# what miekg/dns generates for types of records nobody asks for is a seventh smaller so; protobuf writes metrics for who asks in it;
+# the last two are the command line
 NOINLINE = $(foreach p,github.com/twmb/franz-go/pkg/kmsg github.com/miekg/dns google.golang.org/protobuf/... github.com/spf13/... github.com/twmb/franz-go/pkg/kadm,-gcflags=$(p)=-l)
 BUILD = CGO_ENABLED=0 go build -tags nethttpomithttp2 $(NOINLINE) -trimpath -buildvcs=false -ldflags "-s -w -X cordwood/broker.Version=$(VERSION)"
 

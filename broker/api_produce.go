@@ -266,7 +266,7 @@ func (r *produceReply) Ready(now time.Time) bool {
 	for ; r.next < len(r.parts); r.next++ {
 		part := &r.parts[r.next]
 		if part.err != nil || r.acks != -1 {
-			r.doubt(part)
+			r.disown(part)
 			continue
 		}
 		done, err := part.p.Acked(part.append.Last, part.append.Epoch)
@@ -286,10 +286,10 @@ func (r *produceReply) Ready(now time.Time) bool {
 	return true
 }
 
-// doubt takes back a refusal that only the leader may give, when this broker cannot know any more that it leads. A producer
+// disown takes back a refusal that only the leader may give, when this broker cannot know any more that it leads. A producer
 // whose sequence or epoch is refused begins a new epoch and sends again what it has under way, parts of which may be there
 // already. Who was stopped since the request came, and succeeded, lacks what its successor has acknowledged (R18, Z36).
-func (r *produceReply) doubt(part *producePart) {
+func (r *produceReply) disown(part *producePart) {
 	if !errors.Is(part.err, kerr.OutOfOrderSequenceNumber) && !errors.Is(part.err, kerr.InvalidProducerEpoch) {
 		return
 	}

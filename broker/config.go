@@ -202,7 +202,7 @@ func Defaults() Config {
 		ImbalanceCheck:       5 * time.Minute,
 		ImbalancePercent:     10,
 		ReplicaLag:           10 * time.Second,
-		LeaderThrottle:       math.MaxInt64, FollowerThrottle: math.MaxInt64,
+		LeaderThrottle:       math.MaxInt64, FollowerThrottle: math.MaxInt64, CopyThrottle: math.MaxInt64,
 		ReplicaFetch: FetchConfig{
 			MaxBytes: 1 << 20, ResponseBytes: 10 << 20, MinBytes: 1, WaitMax: 500 * time.Millisecond, Backoff: time.Second,
 		},

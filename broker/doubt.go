@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +14,11 @@ import (
 // when its own timer says so, 250 ms (franz-go) or up to a second (librdkafka) later. This broker lost a connection, too: it
 // dials itself, and while the address refuses, it answers only when the image tells the death.
 //
-//	connection ends ──▶ doubt ──▶ dial, twice ──▶ answered, or silent: over
-//	                                    └──▶ refused ──▶ image fences it, or doubtMost: over
+//	connection ends ──▶ doubt ──▶ dial, twice ──▶ answered, or silent for doubtDials: over
+//	                      │             └──▶ refused ──▶ doubtMost: over
+//	                      └──▶ image fences it, or it is late (late.go): over
 //
-// A doubt delays answers and decides nothing.
+// A doubt delays answers and decides nothing. Who waits for it is a client, on its connection's writer, and holds nothing.
 
 // doubtMost bounds a doubt. Where the controller has died as well, its successor is elected by then; where no death is
 // committed, as of more than half of the brokers, the session tells more.
@@ -24,6 +26,9 @@ const doubtMost = time.Second
 
 // doubtPause is between the dials: a process that is killed may lose its connections before its listeners.
 const doubtPause = 20 * time.Millisecond
+
+// doubtDials bounds both dials: an address that refuses does so at once, and silence, as behind a cut link, proves nothing (R19).
+const doubtDials = 200 * time.Millisecond
 
 // doubts are the brokers that may be dead though the image does not say so.
 type doubts struct {
@@ -49,12 +54,28 @@ func (d *doubts) begin(id metadata.NodeID, now time.Time) (end func()) {
 	one := doubt{now.Add(doubtMost), make(chan struct{})}
 	d.of[id] = one
 	return func() {
-		close(one.over)
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.of[id] == one {
-			delete(d.of, id)
+			d.drop(id)
 		}
+	}
+}
+
+// drop ends a doubt, if there is one. d.mu is held.
+func (d *doubts) drop(id metadata.NodeID) {
+	if one, doubted := d.of[id]; doubted {
+		close(one.over)
+		delete(d.of, id)
+	}
+}
+
+// settle ends the doubts about brokers of which clients are told that they are not there.
+func (d *doubts) settle(gone []metadata.NodeID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range gone {
+		d.drop(id)
 	}
 }
 
@@ -66,13 +87,18 @@ func (d *doubts) any(now time.Time) (doubt, bool) {
 		if now.Before(one.ends) {
 			return one, true
 		}
-		delete(d.of, id)
+		d.drop(id)
 	}
 	return doubt{}, false
 }
 
-// wait returns when there is no doubt, or ctx is done.
+// wait returns when there is no doubt, or ctx is done, or one doubt follows the other for doubtMost.
 func (d *doubts) wait(ctx context.Context) {
+	if _, doubted := d.any(time.Now()); !doubted {
+		return // as nearly always
+	}
+	ctx, cancel := context.WithTimeout(ctx, doubtMost)
+	defer cancel()
 	for ctx.Err() == nil {
 		one, doubted := d.any(time.Now())
 		if !doubted {
@@ -94,15 +120,31 @@ func (b *Broker) doubt(other *metadata.Broker) {
 	if end == nil {
 		return
 	}
+	if slices.Contains(b.late(), other.ID) { // looked at now: who becomes late from here on settles it
+		end()
+		return
+	}
 	b.background(func(ctx context.Context) {
-		defer end()
 		ctx, cancel := context.WithTimeout(ctx, doubtMost)
-		defer cancel()
-		probe := b.probe()
-		if probe(ctx, other) || sleep(ctx, doubtPause) && probe(ctx, other) {
-			b.awaitFenced(ctx, other)
-		}
+		var dials sync.WaitGroup
+		dials.Go(func() {
+			if !b.refuses(ctx, other) {
+				cancel()
+			}
+		})
+		b.awaitFenced(ctx, other)
+		end()
+		cancel()
+		dials.Wait()
 	})
+}
+
+// refuses reports whether a broker's address refuses a connection.
+func (b *Broker) refuses(ctx context.Context, other *metadata.Broker) bool {
+	ctx, cancel := context.WithTimeout(ctx, doubtDials)
+	defer cancel()
+	probe := b.probe()
+	return probe(ctx, other) || sleep(ctx, doubtPause) && probe(ctx, other)
 }
 
 // awaitFenced waits until the image says that a broker of this registration is not there.

@@ -21,8 +21,11 @@ type lateness struct {
 	told time.Time
 }
 
-// hear takes what an active controller has just said.
-func (b *Broker) hear(late []metadata.NodeID) { b.lateness.Store(&lateness{late, time.Now()}) }
+// hear takes what an active controller has just said. Clients that wait for the word on one of these (doubt.go) have it.
+func (b *Broker) hear(late []metadata.NodeID) {
+	b.lateness.Store(&lateness{late, time.Now()})
+	b.doubts.settle(late)
+}
 
 // late is who is late. What was told a session ago is forgotten: by then the controllers are gone, or this broker is cut off
 // from them, and knows no more than its image.

@@ -60,7 +60,8 @@
 //	    epoch; until then it answers CORRUPT_MESSAGE (R16).
 //	P19 A replica that moves to another directory is in exactly one of them after a crash at any moment: the copy counts only
 //	    once all of it is on disk and nothing is appended any more, which the old directory's new name says, durably, before the
-//	    copy gets the replica's name. A copy is never ahead of what the replica kept: it is cut to the common history (R9).
+//	    copy gets the replica's name. A copy is never ahead of what the replica keeps: it takes only what is durable there, and
+//	    is cut to the common history (R9).
 //	P20 What a replica left in its old directory stays until metadata names the new one: if the new disk is lost before, nothing
 //	    is made in the replica's place, and the controller is told where it was (R16).
 //
@@ -69,7 +70,8 @@
 // One fetcher has one session with its leader, over all its partitions, and decides itself what is new in it: a position is
 // sent when it differs from what the session has, so a round costs what changed. The Link keeps only the session's id and
 // epoch. Any error makes the next request a full one. A partition that cannot follow leaves the session for a pause that
-// grows; a new partition ends a fetch that is parked at the leader, after a few milliseconds that gather more of them.
+// grows; a new partition ends a fetch that is parked at the leader, after a few milliseconds that gather more of them. One
+// that leaves ends a fetch that is a second overdue: its disk at the leader may be why nothing is answered.
 //
 // # Goroutines
 //

@@ -13,9 +13,14 @@ import (
 	"cordwood/protocol/record"
 )
 
-// hurry is how long a fetch that is parked at the leader may stay there when there is something else to ask. It gathers
-// what one image changes.
-const hurry = 5 * time.Millisecond
+const (
+	// hurry is how long a fetch that is parked at the leader may stay there when there is something else to ask. It gathers
+	// what one image changes.
+	hurry = 5 * time.Millisecond
+	// overdue is how long beyond its wait a fetch may take that holds a partition which is no longer to be asked for: that
+	// one may be why it is not answered (a disk that hangs under it), and the others are waiting.
+	overdue = time.Second
+)
 
 // fetcher replicates the partitions of one lane: fetch, append all answers, sync them together, fetch again; the next fetch
 // is the acknowledgement (R3). What it asks is a session: only what changed is sent, so that the cost of a round is that
@@ -30,7 +35,8 @@ type fetcher struct {
 	changes map[*Partition]bool // what the loop was not told yet: follow, or leave
 	urgent  bool                // one of them is worth ending a parked fetch
 	cancel  context.CancelFunc  // of the fetch under way
-	timer   *time.Timer         // will call it
+	timer   *time.Timer         // will call it ...
+	ends    time.Time           // ... then
 
 	// The loop's.
 	members   map[PartitionID]*member
@@ -65,17 +71,24 @@ func (f *fetcher) tell(p *Partition, follow bool) {
 	f.changes[p] = follow
 	if follow {
 		f.urgent = true
-		f.hasten()
+		f.hasten(hurry)
+	} else {
+		f.hasten(f.set.cfg.FetchWait + overdue)
 	}
 	f.mu.Unlock()
 	notify(f.news)
 }
 
-// hasten ends the fetch under way soon; mu is held.
-func (f *fetcher) hasten() {
-	if f.cancel != nil && f.timer == nil {
-		f.timer = time.AfterFunc(hurry, f.cancel)
+// hasten ends the fetch under way after a while, if it is not to end earlier; mu is held.
+func (f *fetcher) hasten(wait time.Duration) {
+	ends := time.Now().Add(wait)
+	if f.cancel == nil || f.timer != nil && !ends.Before(f.ends) {
+		return
 	}
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+	f.timer, f.ends = time.AfterFunc(wait, f.cancel), ends
 }
 
 // run is the loop. After a failure of the leader all partitions pause together; after one of a partition it alone does.
@@ -120,8 +133,11 @@ func (f *fetcher) fetch(ctx context.Context, r *FetchRequest) (answer *FetchResp
 	defer cancel()
 	f.mu.Lock()
 	f.cancel = cancel
-	if f.urgent {
-		f.hasten()
+	switch {
+	case f.urgent:
+		f.hasten(hurry)
+	case len(f.changes) > 0: // they were told of after this request was made
+		f.hasten(f.set.cfg.FetchWait + overdue)
 	}
 	f.mu.Unlock()
 	answer, err = f.set.cfg.Link.Fetch(ctx, f.lane.leader, r)

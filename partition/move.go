@@ -209,10 +209,13 @@ func (x *mover) advance(m *move) error {
 			return err
 		}
 	}
-	if !m.isNear() {
-		return nil
+	switch {
+	case m.isNear():
+		return x.complete(m)
+	case n == 0: // much that nobody has synced, as in page-cache mode
+		return m.syncReplica()
 	}
-	return x.complete(m)
+	return nil
 }
 
 // isNear reports that less than moveNear is left to copy.
@@ -229,15 +232,22 @@ func (x *mover) complete(m *move) error {
 	if err := m.sync(); err != nil {
 		return err
 	}
-	src := m.p.standing.Load().log
-	if _, err := src.Sync(); err != nil { // most of what the swap has to wait for
-		m.p.dir().syncFailed(m.p, err)
-		return errLate
+	if err := m.syncReplica(); err != nil { // most of what the swap has to wait for
+		return err
 	}
 	if err := m.p.swap(m, x); err != nil {
 		return err
 	}
 	x.drop(m)
+	return nil
+}
+
+// syncReplica makes durable what the replica has: the rest is not copied.
+func (m *move) syncReplica() error {
+	if _, err := m.p.standing.Load().log.Sync(); err != nil {
+		m.p.dir().syncFailed(m.p, err)
+		return errLate
+	}
 	return nil
 }
 
@@ -258,15 +268,17 @@ func (m *move) sync() error {
 	return err
 }
 
-// copy takes over at most about `most` bytes, after it has cut what the replica has cut. It is damage of the replica if
-// what it holds is not what it was: that is never copied.
+// copy takes over at most about `most` bytes, after it has cut what the replica has cut. Only what is durable in the old
+// directory: of what a power cut takes there the copy would still have the old records where the replica gets new ones, and in
+// one leader epoch nobody can tell them apart. It is damage of the replica if what it holds is not what it was: that is never
+// copied.
 func (x *mover) copy(m *move, most int) (n int, err error) {
 	p := m.p
 	st, cuts := p.standing.Load(), p.cuts.Load()
 	if err := m.to.attempt(func() error { return m.align(st.log) }); err != nil {
 		return 0, m.failed(err)
 	}
-	from, end := m.log.End(), st.log.End()
+	from, end := m.log.End(), st.log.Durable()
 	if from >= end {
 		return 0, nil
 	}

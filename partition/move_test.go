@@ -211,6 +211,37 @@ func TestAMoveSurvivesEveryPowerCut(t *testing.T) {
 	}
 }
 
+// TestACopyHoldsNothingThatTheReplicaMayLose cuts the power while a replica moves whose records nobody has synced: the copy must
+// not keep records whose offsets the replica gives to others afterwards, in the same leader epoch.
+func TestACopyHoldsNothingThatTheReplicaMayLose(t *testing.T) {
+	cam := newCamera(1)
+	d := newDisks(t, cam.mem, func(c *Config) { c.Log = nil })
+	d.run()
+	m := in(1)
+	m.Durable = false
+	d.topic(topicID(1), "t", 1, m)
+	p := d.get("t", 0)
+	d.acked(p, batch(1, "on disk"))
+	if _, err := p.standing.Load().log.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	d.acked(p, batch(1, "in the page cache"))
+	cam.shots = nil
+	d.move("/b")
+	<-d.moved
+	d.close(4)
+	seen := map[string]int{}
+	for i, s := range cam.shots {
+		checkMove(t, d.img, s, seen)
+		if t.Failed() {
+			t.Fatalf("cut %d at %+v", i, s.at)
+		}
+	}
+	if seen["future"] == 0 {
+		t.Errorf("no cut left a copy: %v", seen)
+	}
+}
+
 func checkMove(t *testing.T, img *metadata.Image, s shot, seen map[string]int) {
 	t.Helper()
 	d := &disks{world: &world{t: t, fs: s.disk, img: img}, moved: make(chan struct{}, 1)}

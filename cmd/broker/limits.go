@@ -11,14 +11,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// setLimits tells the garbage collector how much memory there is. The record bytes of a broker live in the page
-// cache, its own heap is small: collecting at three times the live heap costs little memory and saves time. Inside a
-// container the heap must stay below the container's limit, or the kernel ends the process. GOGC and GOMEMLIMIT count
-// more than either.
+// setLimits tells the garbage collector how much memory there is: inside a container the heap must stay below the
+// container's limit, or the kernel ends the process. GOMEMLIMIT counts more. How often it collects is left alone: the record
+// bytes of a broker live in the page cache and its hot path allocates nothing, so a larger heap would save no time.
 func setLimits(log *zap.Logger) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
-	}
 	if limit := memoryLimit(os.ReadFile); limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(limit / 10 * 9) // the rest is for what the runtime does not count
 		log.Info("memory limit of the control group", zap.Int64("bytes", limit))
