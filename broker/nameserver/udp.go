@@ -57,6 +57,9 @@ func askDestination(c *net.UDPConn) error {
 // is left to the routes: a reply need not leave where its query came in.
 func source(control []byte) []byte {
 	for rest := control; len(rest) > 0; {
+		if len(rest) < unix.SizeofCmsghdr { // the parser looks at a whole header first
+			return nil
+		}
 		h, data, next, err := unix.ParseOneSocketControlMessage(rest)
 		if err != nil {
 			return nil
