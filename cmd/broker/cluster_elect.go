@@ -124,7 +124,9 @@ func electLeaders(ctx context.Context, t *terminal, f *clientFlags, c *clusterCl
 		id := partitionID{e.Topic, e.Partition}
 		if err := refusedOnes[id]; err != nil {
 			failed.add(err)
-		} else if p := v.partition(id); p != nil {
+		} else if p := v.partition(id); p != nil && p.leader < 0 {
+			failed.add(fmt.Errorf("%s: nobody leads it yet; `cordwood cluster health` says what is missing", id))
+		} else if p != nil {
 			e.To = p.leader
 			elected = append(elected, e)
 			out.add("elected", id, leaderText(e.From)+" -> "+leaderText(e.To))

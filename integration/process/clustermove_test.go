@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -88,6 +89,7 @@ func TestAnUncleanElectionIsForWhoeverRuns(t *testing.T) {
 	c.Nodes[1].Start()
 	alive := []int{2, 3}
 	c.partition(adm, "t", func(p kadm.PartitionDetail) bool { return p.Leader == -1 })
+	c.fenced(1) // before, it is only late
 	c.wants(1, alive, []string{"health"}, "t-0")
 	code, out, errs := c.command(alive, "elect", "--preferred", "t", "--yes")
 	if code == 0 || !strings.Contains(out+errs, "t-0") {
@@ -106,6 +108,27 @@ func TestAnUncleanElectionIsForWhoeverRuns(t *testing.T) {
 	if end := c.Nodes[0].end("t", 0); end != 13 {
 		t.Errorf("%d records, not 13", end)
 	}
+}
+
+// fenced waits until the controller has fenced a broker.
+func (c *Cluster) fenced(node int32) {
+	c.t.Helper()
+	cl := c.Client()
+	defer cl.Close()
+	q := kmsg.NewPtrDescribeClusterRequest()
+	q.EndpointType, q.IncludeFencedBrokers = 1, true
+	c.await(Context(c.t, time.Minute), fmt.Sprintf("broker %d is fenced", node), func() error {
+		r, err := q.RequestWith(context.Background(), cl)
+		if err != nil {
+			return err
+		}
+		for _, b := range r.Brokers {
+			if b.NodeID == node && !b.IsFenced {
+				return errors.New("it is not")
+			}
+		}
+		return nil
+	})
 }
 
 // A throttle holds a move to its rate, a rate of 0 holds it up whole, and nothing of it is left behind.
