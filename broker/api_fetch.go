@@ -52,7 +52,6 @@ type fetchReply struct {
 	began, busy time.Duration // the present look's start and the time of those before, for the quota
 	started     bool
 	parked      bool
-	held        bool // what was read is not shown
 	code        int16
 	sessionID   int32
 	session     *fetchSession
@@ -115,8 +114,8 @@ func (r *fetchReply) Ready(now time.Time) bool {
 	}
 	r.unpark()
 	limit := r.quota.fetchLimit(min(int(r.request.MaxBytes), r.s.b.cfg.FetchMaxBytes))
-	got, failed := r.read(now, limit)
-	enough := got >= min(int(r.request.MinBytes), limit) && !r.held
+	got, failed, held := r.read(now, limit)
+	enough := got >= min(int(r.request.MinBytes), limit) && !held
 	if enough || failed || len(r.parts) == 0 || !now.Before(r.deadline) {
 		if r.quota == nil || !r.throttled() {
 			r.encode()
@@ -201,20 +200,21 @@ func (r *fetchReply) add(topic []byte, id [16]byte, index int32, offset int64, e
 }
 
 // read reads for whoever asks. A consumer of a broker that leaves is held until the next leader is known, who is then
-// named in the answer; what was read meanwhile is not shown.
-func (r *fetchReply) read(now time.Time, limit int) (got int, failed bool) {
+// named in the answer; what was read meanwhile is not shown (held).
+func (r *fetchReply) read(now time.Time, limit int) (got int, failed, held bool) {
 	if r.follower {
-		return r.readTails(limit)
+		got, failed = r.readTails(limit)
+		return got, failed, false
 	}
-	r.held = r.s.b.lease.leaving() && now.Before(r.deadline)
-	if r.held {
+	if r.s.b.lease.leaving() && now.Before(r.deadline) {
 		if got, failed = r.readAll(limit); !failed {
-			return got, false
+			return got, false, true
 		}
 		r.release()
 	}
 	r.refuse() // also when a parked answer leaves
-	return r.readAll(limit)
+	got, failed = r.readAll(limit)
+	return got, failed, false
 }
 
 // refuse takes out what this broker may not show now (R18).
