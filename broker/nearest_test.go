@@ -203,3 +203,18 @@ func TestAFollowerAnswersConsumersThatKnowOfRacks(t *testing.T) {
 		t.Error("the session's new record is not there")
 	}
 }
+
+// A leader that leaves keeps consumers until it can name the next one; a follower has no such reason.
+func TestAFollowerThatLeavesSendsConsumersBackAtOnce(t *testing.T) {
+	r := startRacked(t)
+	at := r.brokers[r.near].raw(t)
+	eventually(t, func() bool { p := r.fetchOne(t, at, 11, 99, "", 0, -1); return p.ErrorCode == 0 && p.HighWatermark == 100 })
+	r.brokers[r.near].b.lease.leave()
+	q := fetchOf("t", 100, 0, -1)
+	q.MaxWaitMillis = 20_000
+	began := time.Now()
+	resp := at.fetch(q)
+	if p := resp.Topics[0].Partitions[0]; p.ErrorCode != kerr.NotLeaderForPartition.Code || time.Since(began) > 10*time.Second {
+		t.Errorf("after %s: %v", time.Since(began), kerr.ErrorForCode(p.ErrorCode))
+	}
+}
