@@ -208,7 +208,10 @@ func TestAFollowerAnswersConsumersThatKnowOfRacks(t *testing.T) {
 func TestAFollowerThatLeavesSendsConsumersBackAtOnce(t *testing.T) {
 	r := startRacked(t)
 	at := r.brokers[r.near].raw(t)
-	eventually(t, func() bool { p := r.fetchOne(t, at, 11, 99, "", 0, -1); return p.ErrorCode == 0 && p.HighWatermark == 100 })
+	eventually(t, func() bool {
+		p := r.fetchOne(t, at, 11, 99, "", 0, -1)
+		return p.ErrorCode == 0 && p.HighWatermark == 100
+	})
 	r.brokers[r.near].b.lease.leave()
 	q := fetchOf("t", 100, 0, -1)
 	q.MaxWaitMillis = 20_000

@@ -162,3 +162,34 @@ func TestAReadThatIsParkedAtAFollowerIsWokenByItsHighWatermark(t *testing.T) {
 	}
 	out.Slice.Release()
 }
+
+func TestALeaderKnowsWhichFollowersHaveAnOffset(t *testing.T) {
+	w, p, epoch := paired(t, self, newScript())
+	for range 3 {
+		produce(p, 1, batch(2, "a"))
+	}
+	holds := func(offset int64) bool { return len(p.Holders(offset, nil)) == 1 }
+	if holds(0) {
+		t.Error("it has not fetched yet")
+	}
+	var out ReadResult
+	p.FollowerRead(FollowerRequest{Replica: other, BrokerEpoch: epoch, FetchPosition: FetchPosition{Offset: 4, LastEpoch: 0, LogStart: 2}}, &out)
+	if out.Err != nil {
+		t.Fatal(out.Err)
+	}
+	out.Slice.Release()
+	for offset, want := range map[int64]bool{1: false, 2: true, 4: true, 5: false} {
+		if holds(offset) != want {
+			t.Errorf("offset %d: %v", offset, !want)
+		}
+	}
+	p.mu.Lock()
+	if holds(2) {
+		t.Error("somebody has the partition, and a read waited or saw it in between")
+	}
+	p.mu.Unlock()
+	w.elect(other)
+	if holds(2) {
+		t.Error("it leads no more")
+	}
+}
