@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"cordwood/broker/listener"
+	"cordwood/metadata"
 	"cordwood/partition"
 	"cordwood/protocol"
 )
@@ -35,7 +36,8 @@ type fetchPart struct {
 	ask     partition.ReadRequest
 	follow  partition.FollowerRequest // instead of ask, from a follower
 	session *sessionPartition
-	err     error // not read at all
+	err     error           // not read at all
+	prefer  metadata.NodeID // is to be asked instead; NoNode: nobody is
 	waiter  partition.Waiter
 	read    partition.ReadResult
 }
@@ -180,7 +182,7 @@ func (r *fetchReply) add(topic []byte, id [16]byte, index int32, offset int64, e
 		r.parts = append(r.parts, fetchPart{})
 	}
 	f := &r.parts[n]
-	f.topic, f.topicID, f.index, f.session, f.err = topic, id, index, nil, nil
+	f.topic, f.topicID, f.index, f.session, f.err, f.prefer = topic, id, index, nil, nil, metadata.NoNode
 	if r.request.Version >= 13 {
 		f.p = b.partitions.ByID(id, index)
 	} else {
@@ -194,7 +196,7 @@ func (r *fetchReply) add(topic []byte, id [16]byte, index int32, offset int64, e
 	}
 	f.ask = partition.ReadRequest{
 		Offset: offset, LeaderEpoch: epoch, LastFetchedEpoch: lastEpoch,
-		MaxBytes: int(maxBytes), Committed: r.request.Isolation == 1,
+		MaxBytes: int(maxBytes), Committed: r.request.Isolation == 1, FromFollower: r.request.Version >= 11,
 	}
 	return f
 }
@@ -251,10 +253,17 @@ func (r *fetchReply) readAll(limit int) (got int, failed bool) {
 		ask := f.ask
 		ask.Whole = got == 0
 		ask.MaxBytes = max(min(ask.MaxBytes, left), 0)
+		if f.prefer = r.prefer(f); f.prefer != metadata.NoNode {
+			ask.Whole, ask.MaxBytes = false, 0
+		}
 		f.p.Read(ask, &f.read)
-		if f.read.Err != nil || f.read.DivergingEnd >= 0 {
+		switch {
+		case f.read.Err != nil || f.read.DivergingEnd >= 0:
+			f.prefer = metadata.NoNode
 			failed = true // answered at once (trap 28)
 			continue
+		case f.prefer != metadata.NoNode, r.held && f.read.AtFollower: // the latter has no next leader to wait for
+			failed = true
 		}
 		n := f.read.Slice.Len()
 		got += n
@@ -341,9 +350,10 @@ func (r *fetchReply) tell(f *fetchPart) protocol.FetchedPartition {
 		if out.Code == kerr.KafkaStorageError.Code && version <= 5 {
 			out.Code = kerr.NotLeaderForPartition.Code // trap 32
 		}
-		if r.follower {
-			out.LogStart = f.read.LogStart // a follower that is out of range begins there
-		} else {
+		if r.follower || f.err == nil && f.read.AtFollower {
+			out.LogStart = f.read.LogStart // a follower that is out of range begins there, a consumer knows that it has to leave
+		}
+		if !r.follower {
 			out.CurrentLeader = r.hint(f)
 		}
 		return out
@@ -352,7 +362,7 @@ func (r *fetchReply) tell(f *fetchPart) protocol.FetchedPartition {
 		out.Diverging = protocol.EpochEnd{Epoch: f.read.DivergingEpoch, End: f.read.DivergingEnd}
 	}
 	out.HighWatermark, out.LastStable, out.LogStart = f.read.HighWatermark, f.read.LastStable, f.read.LogStart
-	out.RecordsLen = f.read.Slice.Len()
+	out.RecordsLen, out.PreferredReplica = f.read.Slice.Len(), int32(f.prefer)
 	if f.ask.Committed {
 		out.Aborted = []protocol.AbortedTxn{}
 	}

@@ -19,6 +19,7 @@ type Config struct {
 	NodeID    metadata.NodeID // node.id
 	ClusterID string          // set by tests and demos; empty: generated at the first start
 	Rack      string          // broker.rack
+	RackAware bool            // replica.selector.class: consumers are sent to a replica in their rack
 	LogDirs   []string        // log.dirs; the first one also holds raft/
 
 	Listeners   []ListenerConfig // client listeners, then the internal one (Kind tells)

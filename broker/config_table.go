@@ -42,6 +42,8 @@ func processKeys() []Key {
 		{Name: "listener.security.protocol.map", Type: tList, Default: "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT", Doc: "Protocol of each listener, as NAME:PROTOCOL, and so on.",
 			apply: textTo(func(c *Config) *string { return &c.protocolsText })},
 		{Name: "broker.rack", Type: tString, Doc: "Rack of this broker.", apply: textTo(func(c *Config) *string { return &c.Rack })},
+		{Name: "replica.selector.class", Type: tString, Doc: "Which replica consumers read from: LeaderSelector, the default, or RackAwareReplicaSelector: one in the rack that the client names (client.rack), else the leader. Both are names of org.apache.kafka.common.replica.",
+			apply: selectorTo},
 		{Name: "log.dirs", Type: tList, Default: "./cordwood-data", Doc: "Data directories.",
 			apply: listTo(func(c *Config) *[]string { return &c.LogDirs })},
 		{Name: "log.dir", Type: tString, Doc: "Data directory, if log.dirs is not set.",
@@ -97,6 +99,20 @@ func processKeys() []Key {
 func onlyPlaintext(_ *Config, v string) error {
 	if v != "PLAINTEXT" {
 		return fmt.Errorf("only PLAINTEXT is served by this version, not %s", v)
+	}
+	return nil
+}
+
+// selectorTo knows Kafka's two selectors; there is nothing to load others from.
+func selectorTo(c *Config, v string) error {
+	const names = "org.apache.kafka.common.replica."
+	switch v {
+	case "", names + "LeaderSelector":
+		c.RackAware = false
+	case names + "RackAwareReplicaSelector":
+		c.RackAware = true
+	default:
+		return fmt.Errorf("only %sLeaderSelector and %sRackAwareReplicaSelector are there, not %s", names, names, v)
 	}
 	return nil
 }
@@ -181,7 +197,7 @@ func ignoredKeys() []Key {
 		"queued.max.requests=500", "queued.max.request.bytes=-1", "num.replica.alter.log.dirs.threads", "log.cleaner.threads=1")
 	add("Accepted without effect: the kernel sizes socket buffers.", "socket.send.buffer.bytes=102400", "socket.receive.buffer.bytes=102400",
 		"socket.listen.backlog.size=50", "replica.socket.receive.buffer.bytes=65536")
-	add("Accepted without effect: there is no such timer or choice here.", "replica.socket.timeout.ms=30000", "replica.high.watermark.checkpoint.interval.ms=5000", "replica.selector.class", "num.replica.fetchers=1",
+	add("Accepted without effect: there is no such timer or choice here.", "replica.socket.timeout.ms=30000", "replica.high.watermark.checkpoint.interval.ms=5000", "num.replica.fetchers=1",
 		"controlled.shutdown.enable=true", "controlled.shutdown.max.retries=3", "controlled.shutdown.retry.backoff.ms=5000",
 		"controller.quorum.election.timeout.ms=1000", "controller.quorum.fetch.timeout.ms=2000", "controller.quorum.election.backoff.max.ms=1000",
 		"controller.quorum.append.linger.ms=25", "controller.quorum.request.timeout.ms=2000", "controller.quorum.retry.backoff.ms=20",

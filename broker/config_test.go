@@ -372,3 +372,15 @@ func FuzzListeners(f *testing.F) {
 		}
 	})
 }
+
+func TestTheReplicaSelectorIsOneOfKafkas(t *testing.T) {
+	const key, names = "replica.selector.class=", "org.apache.kafka.common.replica."
+	for value, aware := range map[string]bool{"": false, names + "LeaderSelector": false, names + "RackAwareReplicaSelector": true} {
+		if c := mustRead(t, key+value); c.RackAware != aware {
+			t.Errorf("%q: rack-aware %v", value, c.RackAware)
+		}
+	}
+	if _, err := FromProperties(settings(key + "com.example.Mine")); err == nil {
+		t.Error("a class that is not there is taken")
+	}
+}

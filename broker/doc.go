@@ -41,6 +41,7 @@
 //	B10 No client is sent to a broker that is late, as far as the active controller has said so within a session. Nothing else
 //	    depends on who is late.
 //	B11 Nobody waits for a controller when this node knows of another one, but requests of clients a sixth of a session.
+//	B12 Only a leader names a preferred read replica, never itself: a live follower in sync that has the offset (trap 33).
 //
 // Goroutines: Run starts the connections to other nodes, the listeners, the partition set, the coordinator runtime, the
 // controller node, the metadata follower, the heartbeat, the report of log ends, the HTTP server, and the name server with

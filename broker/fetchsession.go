@@ -181,7 +181,7 @@ func (p *sessionPartition) news(out *protocol.FetchedPartition) bool {
 		p.toldHighWatermark, p.toldLogStart = -1, -1 // mentioned again when the error is over
 		return true
 	}
-	changed := out.RecordsLen > 0 || out.HighWatermark != p.toldHighWatermark || out.LogStart != p.toldLogStart
+	changed := out.RecordsLen > 0 || out.PreferredReplica >= 0 || out.HighWatermark != p.toldHighWatermark || out.LogStart != p.toldLogStart
 	p.toldHighWatermark, p.toldLogStart = out.HighWatermark, out.LogStart
 	return changed
 }

@@ -16,6 +16,7 @@ type replica struct {
 	brokerEpoch int64 // of the newest accepted fetch; unknown before the first
 	end         int64 // the follower's log end: the offset of its newest accepted fetch
 	durable     int64 // the part of it that the follower said is on its disk
+	start       int64 // the follower's log start, as of that fetch
 	member      bool  // in the effective ISR
 	refused     bool  // the controller refused it; not proposed again before the next Tick or Committed
 
@@ -36,7 +37,7 @@ func (r *replica) position(durable bool) int64 {
 // caught up at that moment, even if the leader has grown since; otherwise a busy leader would never see one.
 func (r *replica) fetched(f *Fetch, leaderEnd int64, durable bool, now time.Time) {
 	r.brokerEpoch = f.BrokerEpoch
-	r.end = f.Offset
+	r.end, r.start = f.Offset, f.LogStart
 	if f.Durable {
 		r.durable = f.Offset
 	} else {

@@ -45,6 +45,7 @@ type Fetch struct {
 	Offset      int64 // the sender's log end
 	LastEpoch   int32 // epoch of the sender's last record; -1: it has none
 	Durable     bool  // everything below Offset is on the sender's disk
+	LogStart    int64 // the sender's log start
 
 	Start            int64 // the leader's log start
 	EpochOfEnd       int32 // the leader's largest epoch <= LastEpoch (-1: none) ...
@@ -270,6 +271,24 @@ func (t *Tracker) follower(id metadata.NodeID) *replica {
 		}
 	}
 	return nil
+}
+
+// Holder is a follower in sync whose log includes an offset.
+type Holder struct {
+	ID  metadata.NodeID
+	End int64 // of its log
+}
+
+// Holders appends to `to` the committed members of the ISR, but the leader, whose log includes offset as far as they have said
+// in this leader epoch, in the order of assignment (KIP-392, trap 33).
+func (t *Tracker) Holders(offset int64, to []Holder) []Holder {
+	for i := range t.followers {
+		r := &t.followers[i]
+		if r.end != unknown && r.start <= offset && offset <= r.end && slices.Contains(t.p.ISR, r.id) {
+			to = append(to, Holder{r.id, r.end})
+		}
+	}
+	return to
 }
 
 // HighWatermark is the first offset that is not committed.

@@ -428,3 +428,26 @@ func BenchmarkAppended(b *testing.B) {
 		})
 	}
 }
+
+// Trap 33: only who is in the committed ISR and has said that its log includes the offset.
+func TestHoldersHaveTheOffsetInALogThatIsInSync(t *testing.T) {
+	l := leader(20, 10, nodes(1, 2, 3, 4), 1, 1, 2, 3, 4, 5)
+	for from, at := range map[metadata.NodeID][2]int64{2: {0, 15}, 3: {8, 20}, 5: {0, 20}} {
+		f := fetchAt(l, from, at[1])
+		f.LogStart, f.FencedOrStopping = at[0], from == 5 // it does not join
+		if _, err := l.Fetched(f, epoch0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for offset, want := range map[int64]string{0: "[{2 15}]", 8: "[{2 15} {3 20}]", 15: "[{2 15} {3 20}]", 16: "[{3 20}]", 20: "[{3 20}]", 21: "[]"} {
+		if got := fmt.Sprint(l.Holders(offset, nil)); got != want {
+			t.Errorf("offset %d: %s, not %s", offset, got, want)
+		}
+	}
+	p := *l.Partition()
+	p.LeaderEpoch, p.PartitionEpoch = p.LeaderEpoch+1, p.PartitionEpoch+1
+	next := NewTracker(1, p, 20, 10, epoch0)
+	if got := next.Holders(0, nil); len(got) > 0 {
+		t.Errorf("nobody has fetched in this epoch, and there is %v", got)
+	}
+}

@@ -64,6 +64,8 @@
 //	    is cut to the common history (R9).
 //	P20 What a replica left in its old directory stays until metadata names the new one: if the new disk is lost before, nothing
 //	    is made in the replica's place, and the controller is told where it was (R16).
+//	P21 A follower is read from only while its leader, in the present leader epoch, has found the log's end in its own and answers:
+//	    never above the high watermark it knows, never what an election gave up (R14, I5).
 //
 // # The session of a fetcher
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -31,6 +32,8 @@ type fetcher struct {
 	id   int // FetchRequest.Lane
 	news chan struct{}
 
+	answered atomic.Int64 // when the leader answered last (Set.clock); 0: never
+
 	mu      sync.Mutex
 	changes map[*Partition]bool // what the loop was not told yet: follow, or leave
 	urgent  bool                // one of them is worth ending a parked fetch
@@ -40,8 +43,9 @@ type fetcher struct {
 
 	// The loop's.
 	members   map[PartitionID]*member
-	session   int  // members in the leader's session
-	full      bool // the next request opens a new session
+	session   int       // members in the leader's session
+	full      bool      // the next request opens a new session
+	asked     []*member // in the request under way, with a position
 	dirty     []*member
 	delayed   []*member
 	forgotten []PartitionID
@@ -56,6 +60,7 @@ type member struct {
 	pos   FetchPosition // as the session has it
 	sent  bool          // it is in the session
 	dirty bool          // in fetcher.dirty
+	told  bool          // the answer to fetcher.asked names it
 	until time.Time     // in fetcher.delayed: not to be asked for before; zero: not delayed
 	pause pause
 }
@@ -219,6 +224,7 @@ func (f *fetcher) leave(id PartitionID, m *member) {
 func (f *fetcher) forget(m *member) {
 	if m.sent {
 		m.sent = false
+		f.disagree(m)
 		f.session--
 		f.forgotten = append(f.forgotten, m.pos.PartitionID)
 	}
@@ -261,6 +267,8 @@ func (f *fetcher) next(now time.Time) *FetchRequest {
 			f.mark(m)
 		}
 	}
+	clear(f.asked)
+	f.asked = f.asked[:0]
 	for _, m := range f.dirty {
 		m.dirty = false
 		if f.members[PartitionID{m.p.topic.id, m.p.index}] == m {
@@ -300,16 +308,24 @@ func (f *fetcher) enter(m *member, r *FetchRequest, now time.Time) {
 		f.session++
 		f.forgotten = slices.DeleteFunc(f.forgotten, func(id PartitionID) bool { return id == pos.PartitionID })
 	}
-	m.pos = pos
+	m.pos, m.told = pos, false
+	f.asked = append(f.asked, m)
 	r.Positions = append(r.Positions, pos)
 }
 
 // take goes through an answer.
 func (f *fetcher) take(answer *FetchResponse) {
+	f.answered.Store(f.set.clock())
 	for i := range answer.Partitions {
 		a := &answer.Partitions[i]
 		if m := f.members[a.PartitionID]; m != nil && m.sent {
+			m.told = true
 			f.takeOne(m, a)
+		}
+	}
+	for _, m := range f.asked { // an answer without news of a new position accepts it
+		if m.sent && !m.told {
+			f.agree(m)
 		}
 	}
 }
@@ -340,6 +356,12 @@ func (f *fetcher) takeOne(m *member, a *Fetched) {
 		}
 	}
 	f.mark(m)
+	switch {
+	case a.Err != nil || a.DivergingEnd >= 0 || err != nil && !errors.Is(err, errLate):
+		f.disagree(m)
+	case err == nil:
+		f.agree(m)
+	}
 	if err == nil || errors.Is(err, errLate) {
 		m.pause = pause{}
 		return
@@ -395,4 +417,19 @@ func (p *Partition) isLanded() bool {
 func (p *Partition) isSynced() bool {
 	st := p.standing.Load()
 	return st.role != Follower || !st.durable || st.log == nil || st.log.Durable() >= st.log.End() || p.dir().isFailed()
+}
+
+// agree notes that the leader found the replica's position in its own log, in the epoch that it was asked in: what is committed
+// may be read here. A fetcher that another one has replaced has no say.
+func (f *fetcher) agree(m *member) {
+	if m.p.fetches.Load() == f {
+		m.p.agreed.Store(m.pos.LeaderEpoch)
+	}
+}
+
+// disagree ends that: nothing of the leader's is heard for this replica.
+func (f *fetcher) disagree(m *member) {
+	if m.p.fetches.Load() == f {
+		m.p.agreed.Store(-1)
+	}
 }

@@ -43,6 +43,7 @@ func (s *fetchers) point(p *Partition, leader metadata.NodeID) {
 	if f != nil && (f.lane.leader != leader || f.lane.dir != p.dir()) {
 		f.tell(p, false)
 		delete(s.of, p)
+		p.fetches.Store(nil)
 		f = nil
 	}
 	if leader == metadata.NoNode {
@@ -56,6 +57,7 @@ func (s *fetchers) point(p *Partition, leader metadata.NodeID) {
 			s.start(f)
 		}
 		s.of[p] = f
+		p.fetches.Store(f)
 	}
 	f.tell(p, true)
 }

@@ -320,31 +320,6 @@ func TestAnEpochThatNeverHadARecordStandsInNobodysWay(t *testing.T) {
 	wantEnd(t, p, 6, 0)
 }
 
-func TestAFollowerServesReadsUpToItsHighWatermark(t *testing.T) {
-	_, p, _ := paired(t, other, nil)
-	mustFetch(t, p, answer(2, stamped(0, 0, 2, "a"), stamped(2, 0, 2, "b")))
-	for _, c := range []struct {
-		offset int64
-		bytes  bool
-		err    error
-	}{{0, true, nil}, {2, false, nil}, {4, false, nil}, {5, false, kerr.OffsetNotAvailable}} {
-		var out ReadResult
-		p.Read(ReadRequest{Offset: c.offset, LeaderEpoch: 0, LastFetchedEpoch: 0, MaxBytes: 1 << 20, FromFollower: true}, &out)
-		if out.Err != c.err || (out.Slice.Len() > 0) != c.bytes { //nolint:errorlint // exactly that one
-			t.Errorf("offset %d: %d bytes, %v", c.offset, out.Slice.Len(), out.Err)
-		}
-		if out.Slice.Len() > 0 && out.Slice.End() != 2 {
-			t.Errorf("offset %d: read up to %d", c.offset, out.Slice.End())
-		}
-		out.Slice.Release()
-	}
-	var out ReadResult
-	p.Read(ReadRequest{LeaderEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1}, &out)
-	if !errors.Is(out.Err, kerr.NotLeaderForPartition) {
-		t.Errorf("without FromFollower: %v", out.Err)
-	}
-}
-
 // script is a Link that answers AlterPartition as it is told and never answers a fetch.
 type script struct {
 	asked  chan []Alteration

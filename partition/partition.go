@@ -74,6 +74,8 @@ type Partition struct {
 	landed   waiterList                     // fetchers, for durable ends
 	stream   atomic.Int32                   // leader epoch in which it takes sealed segments, and 1; 0: it does not
 	fetchFor atomic.Int64                   // until when (Set.clock) it is fetched for, however far behind it is
+	fetches  atomic.Pointer[fetcher]        // as follower: who fetches for it; changed under fetchers.mu
+	agreed   atomic.Int32                   // as follower: leader epoch in which its leader found no other history in the log; -1: in none
 	lag      atomic.Int64                   // as follower: how far the leader's high watermark was ahead at the last answer
 	busy     atomic.Int64                   // since when a write to the log is outstanding (Set.clock); 0: none
 	flush    atomic.Uint32                  // flushIdle ...; changed under flusher.mu
@@ -98,6 +100,7 @@ type Partition struct {
 func newPartition(s *Set, t *topic, index int32, d *directory, log *segment.Log) *Partition {
 	p := &Partition{set: s, topic: t, index: index, partitionEpoch: -1, begun: -1}
 	p.home.Store(d)
+	p.agreed.Store(-1)
 	p.waiters.init()
 	p.tail.init()
 	p.landed.init()

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"errors"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -16,13 +17,14 @@ type ReadRequest struct {
 	MaxBytes         int
 	Whole            bool // the first batch even if it alone is larger than MaxBytes (trap 27)
 	Committed        bool // read_committed: up to the last stable offset, with the aborted transactions
-	FromFollower     bool // a follower may answer too (KIP-392)
+	FromFollower     bool // a follower may answer too, up to the high watermark that it knows (KIP-392)
 }
 
 // ReadResult is the answer. Without an error the Slice must be released.
 type ReadResult struct {
-	HighWatermark, LastStable, LogStart int64 // -1 with an error
+	HighWatermark, LastStable, LogStart int64 // -1 with an error; a follower's log start comes also with OFFSET_OUT_OF_RANGE
 	Epoch                               int32 // leader epoch it was read in, for Await
+	AtFollower                          bool  // this replica does not lead
 	Slice                               segment.Slice
 	Aborted                             []segment.AbortedTxn
 	DivergingEpoch                      int32 // -1: the client's last epoch is in the log (KIP-320)
@@ -32,15 +34,15 @@ type ReadResult struct {
 }
 
 // Read reads whole batches below the high watermark, or the last stable offset, without a lock. A follower does so up to the
-// high watermark that it knows.
+// high watermark that it knows, while it is informed (P21).
 func (p *Partition) Read(r ReadRequest, out *ReadResult) {
 	for {
 		*out = ReadResult{DivergingEpoch: -1, DivergingEnd: -1}
 		st, refused := p.leading()
-		if refused != nil && r.FromFollower && st.isFollowing() && !p.dir().isFailed() {
+		if refused != nil && r.FromFollower && p.isInformed(st) && !p.dir().isFailed() {
 			refused = nil
 		}
-		out.Epoch = st.epoch
+		out.Epoch, out.AtFollower = st.epoch, st.role != Leader
 		if refused == nil {
 			refused = st.fence(r.LeaderEpoch)
 		}
@@ -53,10 +55,29 @@ func (p *Partition) Read(r ReadRequest, out *ReadResult) {
 		}
 		if refused != nil {
 			out.Err = refused
-			out.HighWatermark, out.LastStable, out.LogStart = -1, -1, -1 // trap 29
+			out.HighWatermark, out.LastStable = -1, -1 // trap 29
+			// A client that is told where a follower's log starts goes back to the leader, instead of starting over.
+			if !out.AtFollower || refused != kerr.OffsetOutOfRange {
+				out.LogStart = -1
+			}
 		}
 		return
 	}
+}
+
+// isInformed reports whether a follower may be read from: its leader found no other history in its log in this leader epoch,
+// and answers. Before the first, records that an unclean election gave up may be among those it knows as committed; without
+// the second, whoever waits here for records waits in vain, and the leader would be asked in the end.
+func (p *Partition) isInformed(st *standing) bool {
+	if st.role != Follower || p.agreed.Load() != st.epoch {
+		return false
+	}
+	f := p.fetches.Load()
+	if f == nil {
+		return false
+	}
+	answered := f.answered.Load()
+	return answered > 0 && time.Duration(p.set.clock()-answered) <= p.set.cfg.MaxLag
 }
 
 func (p *Partition) read(st *standing, r *ReadRequest, out *ReadResult) *kerr.Error {

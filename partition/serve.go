@@ -77,7 +77,7 @@ func (p *Partition) followerFetched(r *FollowerRequest, out *ReadResult, now tim
 		return st, 0, false, refused
 	}
 	f := isr.Fetch{Replica: r.Replica, BrokerEpoch: r.BrokerEpoch, LeaderEpoch: r.LeaderEpoch, Offset: r.Offset,
-		LastEpoch: r.LastEpoch, Durable: r.Durable, Start: st.start(), RegisteredEpoch: -1, FencedOrStopping: true}
+		LastEpoch: r.LastEpoch, Durable: r.Durable, LogStart: r.LogStart, Start: st.start(), RegisteredEpoch: -1, FencedOrStopping: true}
 	switch mutant {
 	case 2:
 		f.LastEpoch = -1
@@ -99,6 +99,20 @@ func (p *Partition) followerFetched(r *FollowerRequest, out *ReadResult, now tim
 	out.LastStable, out.HighWatermark = p.lso.Load(), p.hw.Load()
 	p.propose(e.Propose)
 	return st, end, moved, err
+}
+
+// Holders appends to `to` the followers in sync whose log includes offset, as far as this leader knows, in the order of
+// assignment. It waits for nobody: while somebody has the partition, which may be an append on a disk that hangs, it knows of
+// none, and the consumer that asks is served here until it asks again.
+func (p *Partition) Holders(offset int64, to []isr.Holder) []isr.Holder {
+	if !p.mu.TryLock() {
+		return to
+	}
+	defer p.mu.Unlock()
+	if p.tracker == nil {
+		return to
+	}
+	return p.tracker.Holders(offset, to)
 }
 
 // AwaitTail parks w until a follower that has everything below offset and knows the high watermark hw would get news:
