@@ -209,13 +209,13 @@ func (r *fetchReply) read(now time.Time, limit int) (got int, failed, held bool)
 		return got, failed, false
 	}
 	if r.s.b.lease.leaving() && now.Before(r.deadline) {
-		if got, failed = r.readAll(limit); !failed {
+		if got, failed = r.readAll(limit, true); !failed {
 			return got, false, true
 		}
 		r.release()
 	}
 	r.refuse() // also when a parked answer leaves
-	got, failed = r.readAll(limit)
+	got, failed = r.readAll(limit, false)
 	return got, failed, false
 }
 
@@ -239,7 +239,7 @@ const yieldAfterReads = 256
 
 // readAll reads within limit bytes. The first partition with data returns its first batch whole, whatever its size
 // (trap 27); the others obey what is left. Other connections are let in between, for 10,000 partitions take 20 ms.
-func (r *fetchReply) readAll(limit int) (got int, failed bool) {
+func (r *fetchReply) readAll(limit int, held bool) (got int, failed bool) {
 	left := limit
 	for i := range r.parts {
 		f := &r.parts[i]
@@ -262,7 +262,7 @@ func (r *fetchReply) readAll(limit int) (got int, failed bool) {
 			f.prefer = metadata.NoNode
 			failed = true // answered at once (trap 28)
 			continue
-		case f.prefer != metadata.NoNode, r.held && f.read.AtFollower: // the latter has no next leader to wait for
+		case f.prefer != metadata.NoNode, held && f.read.AtFollower: // the latter has no next leader to wait for
 			failed = true
 		}
 		n := f.read.Slice.Len()
