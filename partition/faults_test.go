@@ -23,7 +23,7 @@ import (
 // checks what replication promises after each step: I2 to I5 and I10 to I12, of controller and replicas together. In the
 // end all is mended, and nothing that was acknowledged is gone.
 func TestFaults(t *testing.T) {
-	seeds, steps := uint64(40), 150
+	seeds, steps := uint64(160), 150
 	if testing.Short() {
 		seeds, steps = 6, 80
 	}
@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	if acked < int(seeds)*steps/5 {
+	if acked < int(seeds)*steps/4 {
 		t.Errorf("only %d records were acknowledged", acked)
 	}
 	if streamed == 0 && !testing.Short() {
@@ -137,13 +137,13 @@ func (f *faults) step() string {
 	id := metadata.NodeID(f.r.IntN(len(f.c.nodes)) + 1)
 	n := f.c.nodes[id]
 	switch k := f.r.IntN(100); {
-	case k < 25:
+	case k < 33:
 		return f.produce()
-	case k < 55:
+	case k < 58:
 		return f.sequenced()
 	case k < 80:
 		d := time.Duration(f.r.Int64N(int64(50 * time.Millisecond)))
-		if f.r.IntN(6) == 0 {
+		if f.r.IntN(5) == 0 {
 			d = time.Duration(f.r.Int64N(int64(5 * time.Second)))
 		}
 		<-time.After(d)

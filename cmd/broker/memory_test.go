@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ func looks(t *testing.T, do func()) {
 
 func TestMemoryOfABurstIsGivenBack(t *testing.T) {
 	pool := sync.Pool{}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no collection before the look takes anything out of the pool
 	for range 16 {
 		b := touched(4 << 20)
 		pool.Put(&b)
@@ -32,7 +34,7 @@ func TestMemoryOfABurstIsGivenBack(t *testing.T) {
 	before := heldMemory()
 	looks(t, func() { time.Sleep(memoryLook) })
 	runtime.KeepAlive(&pool)
-	if after := heldMemory(); after+32<<20 > before {
+	if after := heldMemory(); after+48<<20 > before {
 		t.Errorf("%d MiB before, %d MiB after", before>>20, after>>20)
 	}
 }
@@ -50,7 +52,7 @@ func TestMemoryThatWasInUseIsGivenBackLater(t *testing.T) {
 		used = nil
 		time.Sleep(memoryLook)
 	})
-	if after := heldMemory(); after+32<<20 > before {
+	if after := heldMemory(); after+48<<20 > before {
 		t.Errorf("%d MiB before, %d MiB after", before>>20, after>>20)
 	}
 }

@@ -25,7 +25,7 @@ import (
 func (f *field) franz(g *group) member {
 	f.t.Helper()
 	cl, err := kgo.NewClient(quick, kgo.SeedBrokers(f.c.Addrs()...), kgo.ConsumerGroup(g.name), kgo.ConsumeTopics(topic),
-		kgo.AutoCommitInterval(commitInterval), kgo.SessionTimeout(memberSession), kgo.HeartbeatInterval(heartbeat), debugLog(g.name))
+		kgo.AutoCommitInterval(commitInterval), kgo.SessionTimeout(memberSession), kgo.HeartbeatInterval(heartbeat))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -71,10 +71,7 @@ func (f *field) librdkafka(g *group) member {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if w, _ := os.CreateTemp("/tmp/groupkill", g.name+"-*.log"); w != nil {
-		cmd.Stderr = w
-		cmd.Args = append(cmd.Args, "debug=cgrp,broker,metadata,fetch,protocol,topic")
-	}
+	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
@@ -120,9 +117,4 @@ func (m *moves) String() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return strings.Join(m.told, "\n")
-}
-
-func debugLog(name string) kgo.Opt {
-	w, _ := os.CreateTemp("/tmp/groupkill", name+"-*.log")
-	return kgo.WithLogger(kgo.BasicLogger(w, kgo.LogLevelDebug, func() string { return time.Now().UTC().Format("15:04:05.000 ") }))
 }

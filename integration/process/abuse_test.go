@@ -112,8 +112,8 @@ func asFast(t *testing.T, n, other *Node, when string) {
 	}
 }
 
-// While bad inputs come, others are served nearly as fast as beside an honest client in a hurry: nobody gains more by bad
-// requests than twice what good ones take from others (ADR 7). Both players are processes of the lowest priority, as if they
+// While bad inputs come, others are served as fast as before; what an honest client in a hurry costs them is told beside
+// (ADR 7). Both players are processes of the lowest priority, as if they
 // were on another machine, and have one connection.
 func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
 	if !*p99 {
@@ -144,8 +144,8 @@ func TestOthersAreServedWhileBadInputsCome(t *testing.T) {
 		slices.Sort(abused)
 		t.Logf("section %c: p50 %s, p99 %s; beside good requests p50 %s, p99 %s; alone p50 %s, p99 %s", section, part(abused, 50), part(abused, 99),
 			part(beside, 50), part(beside, 99), part(alone, 50), part(alone, 99))
-		if part(abused, 99) > 2*max(part(alone, 99), part(beside, 99)) {
-			t.Errorf("section %c: p99 of others is %s, %s alone and %s beside good requests", section, part(abused, 99), part(alone, 99), part(beside, 99))
+		if part(abused, 99) > 2*part(alone, 99) {
+			t.Errorf("section %c: p99 of others is %s, %s without", section, part(abused, 99), part(alone, 99))
 		}
 	}
 }
